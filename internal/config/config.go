@@ -1,0 +1,180 @@
+// Package config reads what an operator may set, all of it from the environment.
+//
+//	DATABASE_URL, DATABASE_URL_FILE           connection URL or libpq keywords, or the file that holds it
+//	POSTGRES_HOST, _PORT, _DB, _USER          what PEPhub itself reads; PGHOST, … stand in for those not set
+//	POSTGRES_PASSWORD, POSTGRES_PASSWORD_FILE the password, or the file that holds it
+//	PG…                                       libpq's own, as pgx reads them
+//	MIGRATE_ACTION                            up (default) or down
+//	MIGRATE_TARGET                            a step number; default: the newest; down needs it
+//	MIGRATE_ALLOW_DATA_LOSS                   lets down drop what the older schema cannot hold
+//	WAIT_TIMEOUT, LOCK_TIMEOUT                durations such as 90s or 5m
+//	LOG_FORMAT                                text (default) or json
+//	TERMINATION_LOG                           a file that takes the outcome, if it exists
+//
+// An empty value is an unset one.
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/kelseyhightower/envconfig"
+)
+
+// ErrInvalid is wrapped by every error of FromEnv: a variable is missing, malformed or unknown. Its message names
+// the variable and repeats no value that could be a secret.
+var ErrInvalid = errors.New("invalid configuration")
+
+// The actions that MIGRATE_ACTION names.
+const (
+	Up   = "up"
+	Down = "down"
+)
+
+// Config is a complete and consistent configuration.
+type Config struct {
+	Server        *pgconn.Config // how to connect; several hosts are in its Fallbacks
+	Action        string         // Up or Down
+	Target        int            // a step number, or 0 for the newest
+	AllowDataLoss bool
+	WaitTimeout   time.Duration // how long to keep trying while nobody makes progress
+	LockTimeout   time.Duration // how long one statement may queue for a table lock
+}
+
+// environment lists every variable of ours; libpq's own are read by pgx.
+type environment struct {
+	DatabaseURL     string        `envconfig:"DATABASE_URL"`
+	DatabaseURLFile string        `envconfig:"DATABASE_URL_FILE"`
+	Host            string        `envconfig:"POSTGRES_HOST"`
+	Port            string        `envconfig:"POSTGRES_PORT"`
+	Database        string        `envconfig:"POSTGRES_DB"`
+	User            string        `envconfig:"POSTGRES_USER"`
+	Password        string        `envconfig:"POSTGRES_PASSWORD"`
+	PasswordFile    string        `envconfig:"POSTGRES_PASSWORD_FILE"`
+	Action          string        `envconfig:"MIGRATE_ACTION" default:"up"`
+	Target          *int          `envconfig:"MIGRATE_TARGET"`
+	AllowDataLoss   bool          `envconfig:"MIGRATE_ALLOW_DATA_LOSS"`
+	WaitTimeout     time.Duration `envconfig:"WAIT_TIMEOUT" default:"60s"`
+	LockTimeout     time.Duration `envconfig:"LOCK_TIMEOUT" default:"10s"`
+	LogFormat       string        `envconfig:"LOG_FORMAT" default:"text"`
+	TerminationLog  string        `envconfig:"TERMINATION_LOG"`
+}
+
+// TerminationLog returns the file that takes the outcome; Kubernetes looks for a container's last words there unless
+// its pod says otherwise. Like JSONLogs it does not depend on the rest, so that a faulty configuration can be told too.
+func TerminationLog() string { return cmp.Or(os.Getenv("TERMINATION_LOG"), "/dev/termination-log") }
+
+// JSONLogs reports whether the log is for a collector rather than a person.
+func JSONLogs() bool { return os.Getenv("LOG_FORMAT") == "json" }
+
+// FromEnv reads the environment and the files it points to. Every error wraps ErrInvalid.
+func FromEnv() (Config, error) {
+	cfg, err := fromEnv()
+	if err != nil {
+		return Config{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return cfg, nil
+}
+
+func fromEnv() (Config, error) {
+	names := variables()
+	if err := refuseUnknown(names); err != nil {
+		return Config{}, err
+	}
+	unsetEmpty(names)
+
+	var env environment
+	if err := envconfig.Process("", &env); err != nil {
+		return Config{}, explain(err)
+	}
+	if err := env.check(); err != nil {
+		return Config{}, err
+	}
+	server, err := env.server()
+	if err != nil {
+		return Config{}, err
+	}
+	cfg := Config{
+		Server:        server,
+		Action:        env.Action,
+		AllowDataLoss: env.AllowDataLoss,
+		WaitTimeout:   env.WaitTimeout,
+		LockTimeout:   env.LockTimeout,
+	}
+	if env.Target != nil {
+		cfg.Target = *env.Target
+	}
+	return cfg, nil
+}
+
+// variables returns the names of our variables, as the tags of environment spell them.
+func variables() map[string]bool {
+	names := map[string]bool{}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[environment]()) {
+		names[field.Tag.Get("envconfig")] = true
+	}
+	return names
+}
+
+// refuseUnknown catches MIGRATE_TARGT, which would otherwise mean "up to the newest" without a word.
+func refuseUnknown(names map[string]bool) error {
+	for _, assignment := range os.Environ() {
+		name, _, _ := strings.Cut(assignment, "=")
+		if strings.HasPrefix(name, "MIGRATE_") && !names[name] {
+			return fmt.Errorf("%s is not a variable of this program; correct its name or unset it", name)
+		}
+	}
+	return nil
+}
+
+// unsetEmpty makes an empty value an unset one, as compose files write it (NAME=${NAME:-}); envconfig would parse it.
+func unsetEmpty(names map[string]bool) {
+	for name := range names {
+		if os.Getenv(name) == "" {
+			os.Unsetenv(name)
+		}
+	}
+}
+
+// explain says what a variable should look like. envconfig's own message repeats the value.
+func explain(err error) error {
+	var parse *envconfig.ParseError
+	if !errors.As(err, &parse) {
+		return err
+	}
+	want := map[string]string{
+		"time.Duration": "a duration with a unit, such as 90s or 5m",
+		"int":           "a whole number",
+		"*int":          "a whole number",
+		"bool":          "true or false",
+	}[parse.TypeName]
+	return fmt.Errorf("%s must be %s", parse.KeyName, want)
+}
+
+func (env environment) check() error {
+	switch {
+	case env.Action != Up && env.Action != Down:
+		return fmt.Errorf("MIGRATE_ACTION must be %s or %s", Up, Down)
+	case env.Action == Down && env.Target == nil:
+		return errors.New("MIGRATE_ACTION=down needs MIGRATE_TARGET, the number of the step to go back to")
+	case env.Target != nil && *env.Target < 1:
+		return errors.New("MIGRATE_TARGET must be a step number, 1 or more")
+	case env.WaitTimeout < 0:
+		return errors.New("WAIT_TIMEOUT must not be negative")
+	case env.LockTimeout < time.Millisecond:
+		return errors.New("LOCK_TIMEOUT must be 1ms or more")
+	case env.LogFormat != "text" && env.LogFormat != "json":
+		return errors.New("LOG_FORMAT must be text or json")
+	case env.DatabaseURL != "" && env.DatabaseURLFile != "":
+		return errors.New("DATABASE_URL and DATABASE_URL_FILE are both set; unset one of them")
+	case env.Password != "" && env.PasswordFile != "":
+		return errors.New("POSTGRES_PASSWORD and POSTGRES_PASSWORD_FILE are both set; unset one of them")
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/golang-migrate/migrate/v4/database"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// driver lets golang-migrate work inside the transaction that is open on conn. Nothing it does is seen by anyone
+// before the commit, so there is no dirty state to record between the steps, and the version is written once, by
+// record, after the last of them.
+type driver struct {
+	ctx     context.Context // golang-migrate's calls carry none
+	conn    *pgconn.PgConn
+	log     *slog.Logger
+	steps   Steps
+	version int // the step reached, or database.NilVersion
+
+	next int  // the version that golang-migrate has announced
+	ran  bool // whether its body has run
+}
+
+// Lock and Unlock have nothing to do: the transaction holds the lock.
+func (d *driver) Lock() error   { return nil }
+func (d *driver) Unlock() error { return nil }
+
+// Version returns the step reached.
+func (d *driver) Version() (version int, dirty bool, err error) { return d.version, false, nil }
+
+// SetVersion is called before a step with dirty set and after it without. golang-migrate calls it both times, and
+// Run not at all, for a version that has no file in this direction; that is an error here.
+func (d *driver) SetVersion(version int, dirty bool) error {
+	if dirty {
+		d.next, d.ran = version, false
+		return nil
+	}
+	if !d.ran {
+		return fmt.Errorf("%w: nothing was run to get from step %d to %d", ErrStep, d.version, version)
+	}
+	d.version = version
+	return nil
+}
+
+// Run executes the body of one step. golang-migrate hands over an empty or a shortened body when it fails to read
+// the file, so the body must be the very text that was checked when the steps were loaded.
+func (d *driver) Run(migration io.Reader) error {
+	body, err := io.ReadAll(migration)
+	if err != nil {
+		return fmt.Errorf("%w: read step %d: %w", ErrStep, d.next, err)
+	}
+	step, want := d.expected()
+	if string(body) != want || want == "" {
+		return fmt.Errorf("%w: step %d could not be read whole", ErrStep, step.Number)
+	}
+	start := time.Now()
+	if _, err := d.conn.Exec(d.ctx, want).ReadAll(); err != nil {
+		return &StepError{Step: step, sql: want, Err: err}
+	}
+	if d.conn.TxStatus() != inTransaction {
+		return fmt.Errorf("%w: step %d ended the transaction that it shares with the others", ErrStep, step.Number)
+	}
+	d.ran = true
+	action := "migrated"
+	if d.next < d.version {
+		action = "migrated back"
+	}
+	d.log.Info(action, "step", step.Number, "name", step.Name, "duration", time.Since(start).Round(time.Millisecond))
+	return nil
+}
+
+// expected returns the step that leads from the version reached to the one announced, and its body.
+func (d *driver) expected() (Step, string) {
+	if d.next > d.version {
+		step, _ := d.steps.find(d.next)
+		return step, step.up
+	}
+	step, _ := d.steps.find(d.version)
+	return step, step.down
+}
+
+// Open, Close and Drop are not called for a driver that is handed over as an instance.
+func (d *driver) Open(string) (database.Driver, error) { return nil, errors.ErrUnsupported }
+func (d *driver) Close() error                         { return errors.ErrUnsupported }
+func (d *driver) Drop() error                          { return errors.ErrUnsupported }
+
+// inTransaction is the transaction status 'T' of the protocol's ReadyForQuery: in a block that has not failed.
+const inTransaction = 'T'
+
+// StepError is a step that failed. It is an ErrStep, and wraps what the server said.
+type StepError struct {
+	Step Step
+	Err  error
+
+	sql string
+}
+
+// Error names the step and, where the server points to one, the line.
+func (e *StepError) Error() string {
+	where := fmt.Sprintf("step %d %s", e.Step.Number, e.Step.Name)
+	var pgErr *pgconn.PgError
+	if !errors.As(e.Err, &pgErr) {
+		return where + ": " + e.Err.Error()
+	}
+	if line := lineOf(e.sql, int(pgErr.Position)); line > 0 {
+		where += fmt.Sprintf(", line %d", line)
+	}
+	text := fmt.Sprintf("%s: %s (SQLSTATE %s)", where, pgErr.Message, pgErr.Code)
+	for _, more := range []string{pgErr.Detail, pgErr.Hint} {
+		if more != "" {
+			text += "; " + strings.ReplaceAll(more, "\n", " ")
+		}
+	}
+	return text
+}
+
+// Unwrap returns the class and the cause.
+func (e *StepError) Unwrap() []error { return []error{ErrStep, e.Err} }
+
+// lineOf returns the line, from 1, of a position that PostgreSQL counts in characters, from 1; or 0 for none.
+func lineOf(sql string, position int) int {
+	if position <= 0 {
+		return 0
+	}
+	characters := []rune(sql)
+	return 1 + strings.Count(string(characters[:min(position-1, len(characters))]), "\n")
+}

@@ -1,0 +1,298 @@
+// Package migrator brings a PEPhub database to a step, in one transaction: it recognises what is there, adopts it,
+// runs golang-migrate, and verifies the result before the commit.
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/golang-migrate/migrate/v4"
+	"github.com/golang-migrate/migrate/v4/database"
+	"github.com/golang-migrate/migrate/v4/source/iofs"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pephub-migrate/internal/config"
+	"pephub-migrate/internal/postgres"
+	"pephub-migrate/internal/schema"
+)
+
+var (
+	// ErrStep means that a step failed. Everything was rolled back.
+	ErrStep = errors.New("a migration failed; rolled back")
+
+	// ErrTarget means that the configured target is no step, or lies in the other direction.
+	ErrTarget = errors.New("MIGRATE_TARGET cannot be reached")
+)
+
+// lockKey is the advisory lock that one instance at a time holds in a database: "pephub-m" in ASCII.
+const lockKey = 0x7065706875622d6d
+
+// Migrator knows the steps and where to take a database.
+type Migrator struct {
+	fsys   fs.FS
+	steps  Steps
+	reader schema.Reader
+	target Step
+	config config.Config
+	log    *slog.Logger
+}
+
+// Outcome is where a database was and where it is now.
+type Outcome struct {
+	From    Step // the zero Step for an empty database
+	To      Step
+	Changed bool // false if there was nothing to do
+}
+
+// New returns a migrator for the steps in fsys. The error is about the set of steps, or wraps ErrTarget.
+func New(fsys fs.FS, cfg config.Config, log *slog.Logger) (*Migrator, error) {
+	steps, err := Load(fsys)
+	if err != nil {
+		return nil, err
+	}
+	target, ok := steps.newest(), true
+	if cfg.Target != 0 {
+		target, ok = steps.find(cfg.Target)
+	}
+	if !ok {
+		return nil, fmt.Errorf("%w: there is no step %d, only %d to %d",
+			ErrTarget, cfg.Target, steps[0].Number, steps.newest().Number)
+	}
+	return &Migrator{
+		fsys:   fsys,
+		steps:  steps,
+		reader: schema.NewReader(steps.snapshots()),
+		target: target,
+		config: cfg,
+		log:    log,
+	}, nil
+}
+
+// Migrate is one attempt to bring the database behind conn to the target. Either it is there afterwards, or it is
+// as it was. The error wraps ErrUnrecognised, ErrNewer, ErrTarget, ErrStep, ErrResult or postgres.ErrOtherInstance, or
+// is the connection's.
+func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
+	db, at, err := m.look(ctx, conn)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if m.done(db, at) {
+		return Outcome{From: m.target, To: m.target}, nil
+	}
+	var outcome Outcome
+	err = m.inTransaction(ctx, conn, func() error {
+		outcome, err = m.migrateLocked(ctx, conn)
+		return err
+	})
+	return outcome, err
+}
+
+// look reads the database and recognises the step it is at.
+func (m *Migrator) look(ctx context.Context, conn *pgconn.PgConn) (schema.Database, int, error) {
+	db, err := m.reader.Read(ctx, conn)
+	if err != nil {
+		return db, 0, err
+	}
+	at, err := m.steps.recognise(db)
+	if err != nil {
+		return db, 0, err
+	}
+	switch {
+	case at == m.target.Number:
+	case at > m.target.Number && m.config.Action == config.Up:
+		err = fmt.Errorf("%w: the database is at step %d already, and only MIGRATE_ACTION=down goes back to %d",
+			ErrTarget, at, m.target.Number)
+	case at < m.target.Number && m.config.Action == config.Down:
+		err = fmt.Errorf("%w: the database is at step %d, and down cannot lead to %d", ErrTarget, at, m.target.Number)
+	}
+	return db, at, err
+}
+
+// done reports whether there is nothing left to do, not even to write it down.
+func (m *Migrator) done(db schema.Database, at int) bool {
+	alembic := db.Alembic
+	if alembic == schema.Empty {
+		alembic = ""
+	}
+	return at == m.target.Number && db.Version() == at && alembic == m.target.Revision
+}
+
+// inTransaction runs work between BEGIN and COMMIT, under the lock. When it returns an error, nothing has happened.
+func (m *Migrator) inTransaction(ctx context.Context, conn *pgconn.PgConn, work func() error) (err error) {
+	defer func() {
+		if err != nil {
+			m.rollback(conn)
+		}
+	}()
+	if err := m.begin(ctx, conn); err != nil {
+		return err
+	}
+	if err := work(); err != nil {
+		return err
+	}
+	return commit(ctx, conn)
+}
+
+// begin opens the transaction and takes the lock, in one round trip. A lock that is taken is not waited for here: a
+// statement that waits holds a snapshot, which delays VACUUM and CREATE INDEX CONCURRENTLY everywhere else.
+func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) error {
+	settings := map[string]string{
+		"lock_timeout": fmt.Sprintf("%dms", m.config.LockTimeout.Milliseconds()),
+		// A step takes as long as it takes, whatever the role or the database is set to.
+		"statement_timeout":                   "0",
+		"transaction_timeout":                 "0", // PostgreSQL 17
+		"idle_in_transaction_session_timeout": "0",
+		// A row that a policy hides must be an error, not a row that is left behind.
+		"row_security":                   "off",
+		"client_min_messages":            "notice",
+		"standard_conforming_strings":    "on",
+		"pephub_migrate.allow_data_loss": fmt.Sprint(m.config.AllowDataLoss),
+	}
+	var values []string
+	for name, value := range settings {
+		values = append(values, fmt.Sprintf("('%s', '%s')", name, value))
+	}
+	results, err := conn.Exec(ctx, fmt.Sprintf(`
+		BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+		SELECT pg_try_advisory_xact_lock(%d);
+		SELECT set_config(name, value, true)
+		FROM (VALUES %s) AS s (name, value)
+		WHERE name LIKE '%%.%%' OR current_setting(name, true) IS NOT NULL;`,
+		int64(lockKey), strings.Join(values, ", "))).ReadAll()
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	if string(results[1].Rows[0][0]) != "t" {
+		return postgres.ErrOtherInstance
+	}
+	return nil
+}
+
+// commit reports success only if the server says so: it answers COMMIT with ROLLBACK in a transaction that has failed.
+func commit(ctx context.Context, conn *pgconn.PgConn) error {
+	results, err := conn.Exec(ctx, "COMMIT").ReadAll()
+	if err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	if tag := results[0].CommandTag.String(); tag != "COMMIT" {
+		return fmt.Errorf("%w: the server answered COMMIT with %s", ErrResult, tag)
+	}
+	return nil
+}
+
+// rollback leaves the connection fit for the next attempt, or closes it; the server then rolls back by itself. It
+// has a context of its own, because the caller's may be what ended the work.
+func (m *Migrator) rollback(conn *pgconn.PgConn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if conn.IsClosed() {
+		return
+	}
+	if _, err := conn.Exec(ctx, "ROLLBACK").ReadAll(); err != nil {
+		conn.Close(ctx)
+	}
+}
+
+// migrateLocked does the work of the transaction. It looks again first: another instance may have been quicker.
+func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
+	db, at, err := m.look(ctx, conn)
+	if err != nil {
+		return Outcome{}, err
+	}
+	from, _ := m.steps.find(at)
+	if m.done(db, at) {
+		return Outcome{From: from, To: m.target}, nil
+	}
+	m.logPosition(db, from)
+	if err := m.run(ctx, conn, at); err != nil {
+		return Outcome{}, err
+	}
+	if err := m.record(ctx, conn, db.Alembic != ""); err != nil {
+		return Outcome{}, err
+	}
+	return Outcome{From: from, To: m.target, Changed: true}, m.verify(ctx, conn)
+}
+
+func (m *Migrator) logPosition(db schema.Database, at Step) {
+	switch at.Number {
+	case 0:
+		m.log.Info("recognised an empty database", "schema", db.Schema)
+	case db.Version():
+		m.log.Info("recognised", "schema", db.Schema, "step", at.Number, "release", at.Release)
+	default:
+		m.log.Info("adopted", "schema", db.Schema, "step", at.Number, "release", at.Release)
+	}
+}
+
+// run lets golang-migrate take the steps, and believes it only as far as the driver can confirm.
+func (m *Migrator) run(ctx context.Context, conn *pgconn.PgConn, at int) error {
+	if at == m.target.Number {
+		return nil
+	}
+	files, err := iofs.New(m.fsys, ".")
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStep, err)
+	}
+	version := at
+	if at == 0 {
+		version = database.NilVersion
+	}
+	driver := &driver{ctx: ctx, conn: conn, log: m.log, steps: m.steps, version: version}
+	engine, err := migrate.NewWithInstance("iofs", files, "postgres", driver)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStep, err)
+	}
+	// Bodies that are read ahead are never freed when a step fails, and a failed attempt may be one of many.
+	engine.PrefetchMigrations = 0
+	if err := engine.Migrate(uint(m.target.Number)); err != nil {
+		return err
+	}
+	if driver.version != m.target.Number {
+		return fmt.Errorf("%w: golang-migrate stopped at step %d on the way to %d", ErrStep, driver.version, m.target.Number)
+	}
+	return nil
+}
+
+// record writes both version tables: golang-migrate's own, so that its CLI can read the database, and Alembic's, so
+// that a pepdbagent that is started with run_migrations=True finds nothing to do. At a step that is older than
+// Alembic, alembic_version stays away or becomes empty.
+func (m *Migrator) record(ctx context.Context, conn *pgconn.PgConn, hasAlembic bool) error {
+	sql := fmt.Sprintf(`
+		CREATE TABLE IF NOT EXISTS schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL);
+		DELETE FROM schema_migrations;
+		INSERT INTO schema_migrations (version, dirty) VALUES (%d, false);`, m.target.Number)
+	if m.target.Revision != "" && !hasAlembic {
+		sql += "CREATE TABLE alembic_version (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY);"
+	}
+	if hasAlembic {
+		sql += "DELETE FROM alembic_version;"
+	}
+	if m.target.Revision != "" {
+		sql += fmt.Sprintf("INSERT INTO alembic_version (version_num) VALUES ('%s');", m.target.Revision)
+	}
+	if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
+		return fmt.Errorf("record the version: %w", err)
+	}
+	return nil
+}
+
+// verify reads the database once more and compares it with the target's snapshot.
+func (m *Migrator) verify(ctx context.Context, conn *pgconn.PgConn) error {
+	db, err := m.reader.Read(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if !m.target.matches(db.Shape) {
+		return &ShapeError{Class: ErrResult, Nearest: m.target, Differences: db.Shape.Diff(m.target.Shape)}
+	}
+	if !m.done(db, m.target.Number) {
+		return fmt.Errorf("%w: schema_migrations says %q and alembic_version %q", ErrResult, db.Recorded, db.Alembic)
+	}
+	m.log.Info("verified", "step", m.target.Number, "objects", len(db.Shape))
+	return nil
+}

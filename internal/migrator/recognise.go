@@ -1,0 +1,106 @@
+package migrator
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"pephub-migrate/internal/schema"
+)
+
+// The reasons for which a database is left alone.
+var (
+	// ErrUnrecognised means that the tables are not those of any PEPhub release.
+	ErrUnrecognised = errors.New("not a database that is recognised; nothing was touched")
+
+	// ErrNewer means that a newer pepdbagent or a newer image has been here.
+	ErrNewer = errors.New("the database is newer than this image; nothing was touched")
+
+	// ErrResult means that the tables are not as they should be after the last step.
+	ErrResult = errors.New("the result is not what it should be; rolled back")
+)
+
+// ShapeError is an ErrUnrecognised or an ErrResult that can say which objects differ.
+type ShapeError struct {
+	Class       error
+	Nearest     Step // the step that the database resembles most
+	Differences []schema.Difference
+}
+
+// Error counts the objects; the caller shows them one by one.
+func (e *ShapeError) Error() string {
+	return fmt.Sprintf("%v: %d objects differ from step %d (%s)",
+		e.Class, len(e.Differences), e.Nearest.Number, e.Nearest.Release)
+}
+
+// Unwrap returns the class.
+func (e *ShapeError) Unwrap() error { return e.Class }
+
+// recognise returns the number of the step that the database is at, 0 for an empty one. The shape decides. What the
+// two version tables say is evidence of somebody who knows more than this image, and nothing beyond that: Alembic
+// stamps a database without looking at it.
+func (s Steps) recognise(db schema.Database) (int, error) {
+	if err := s.checkEvidence(db); err != nil {
+		return 0, err
+	}
+	if len(db.Shape.Names("table")) == 0 {
+		if len(db.Others) > 0 {
+			return 0, fmt.Errorf("%w: schema %s holds other tables (%s) and none of PEPhub's",
+				ErrUnrecognised, db.Schema, strings.Join(db.Others, ", "))
+		}
+		if len(db.Shape) == 0 {
+			return 0, nil
+		}
+	}
+	for i := len(s) - 1; i >= 0; i-- {
+		if s[i].matches(db.Shape) {
+			return s[i].Number, nil
+		}
+	}
+	return 0, s.nearest(db.Shape)
+}
+
+func (s Steps) checkEvidence(db schema.Database) error {
+	switch db.Recorded {
+	case schema.Unreadable:
+		return fmt.Errorf("%w: schema_migrations belongs to another program", ErrUnrecognised)
+	case schema.Empty, "":
+	default:
+		if db.Version() > s.newest().Number {
+			return fmt.Errorf("%w: schema_migrations says %s, this image knows %d", ErrNewer, db.Recorded, s.newest().Number)
+		}
+	}
+	switch db.Alembic {
+	case schema.Unreadable:
+		return fmt.Errorf("%w: alembic_version belongs to another program", ErrUnrecognised)
+	case schema.Empty, "":
+	default:
+		if !s.knows(db.Alembic) {
+			return fmt.Errorf("%w: alembic_version says %s", ErrNewer, db.Alembic)
+		}
+	}
+	return nil
+}
+
+func (s Steps) knows(revision string) bool {
+	for _, step := range s {
+		if step.Revision == revision {
+			return true
+		}
+	}
+	return false
+}
+
+// nearest explains an unrecognised shape by the step with the fewest differences, the newer of two.
+func (s Steps) nearest(shape schema.Shape) error {
+	best := &ShapeError{Class: ErrUnrecognised}
+	for _, step := range s {
+		for _, snapshot := range append([]schema.Shape{step.Shape}, step.Variants...) {
+			differences := shape.Diff(snapshot)
+			if best.Differences == nil || len(differences) <= len(best.Differences) {
+				best.Nearest, best.Differences = step, differences
+			}
+		}
+	}
+	return best
+}

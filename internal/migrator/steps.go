@@ -1,0 +1,211 @@
+package migrator
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"pephub-migrate/internal/schema"
+)
+
+// Step is one version of the schema and the way to and from it.
+type Step struct {
+	Number   int            // as in schema_migrations
+	Name     string         // as in its files' names
+	Release  string         // who makes this schema: "pepdbagent 0.11.1"
+	Revision string         // what alembic_version says at this step; empty for a schema older than Alembic's
+	Shape    schema.Shape   // what the step leaves behind
+	Variants []schema.Shape // what others leave behind who mean the same schema
+
+	up, down string
+}
+
+// matches reports whether a database of this shape is at this step.
+func (s Step) matches(shape schema.Shape) bool {
+	if len(shape.Diff(s.Shape)) == 0 {
+		return true
+	}
+	for _, variant := range s.Variants {
+		if len(shape.Diff(variant)) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Steps are all steps in order. Their numbers have no gap, but need not begin with 1.
+type Steps []Step
+
+// newest is the last step.
+func (s Steps) newest() Step { return s[len(s)-1] }
+
+// find returns the step with that number.
+func (s Steps) find(number int) (Step, bool) {
+	i := number - s[0].Number
+	if i < 0 || i >= len(s) {
+		return Step{}, false
+	}
+	return s[i], true
+}
+
+// snapshots returns every shape that any of the steps knows.
+func (s Steps) snapshots() []schema.Shape {
+	var shapes []schema.Shape
+	for _, step := range s {
+		shapes = append(shapes, step.Shape)
+		shapes = append(shapes, step.Variants...)
+	}
+	return shapes
+}
+
+var (
+	stepFile = regexp.MustCompile(`^(\d{6})_([a-z0-9_]+)\.(?:(up|down)\.sql|(?:([a-z0-9_]+)\.)?schema\.txt)$`)
+	revision = regexp.MustCompile(`^[0-9a-f]{12}$`)
+
+	// What would end the transaction that all steps share, or cannot run inside one. Text within quotes is
+	// removed before: BEGIN and END belong to PL/pgSQL there.
+	quoted           = regexp.MustCompile(`(?s)\$\$.*?\$\$|'[^']*'|--[^\n]*`)
+	forbiddenCommand = regexp.MustCompile(`(?is)(?:^|;)\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE|VACUUM|COPY)\b`)
+	concurrently     = regexp.MustCompile(`(?i)\bCONCURRENTLY\b`)
+)
+
+// Load reads the steps from the top of fsys and checks the set. golang-migrate by itself would pass over a file whose
+// name it does not understand, and take a step without an up file for one with nothing to do.
+func Load(fsys fs.FS) (Steps, error) {
+	entries, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return nil, fmt.Errorf("read the steps: %w", err)
+	}
+	byNumber := map[int]*Step{}
+	var faults []error
+	for _, entry := range entries {
+		if err := addFile(byNumber, fsys, entry.Name()); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", entry.Name(), err))
+		}
+	}
+	steps, err := inOrder(byNumber)
+	if err := errors.Join(append(faults, err)...); err != nil {
+		return nil, fmt.Errorf("the set of steps is faulty: %w", err)
+	}
+	return steps, nil
+}
+
+// addFile reads one file into the step it belongs to.
+func addFile(byNumber map[int]*Step, fsys fs.FS, file string) error {
+	match := stepFile.FindStringSubmatch(file)
+	if match == nil {
+		return errors.New("not the name of a step's file: NNNNNN_name.up.sql, .down.sql or .schema.txt")
+	}
+	content, err := fs.ReadFile(fsys, file)
+	if err != nil {
+		return err
+	}
+	number, err := strconv.Atoi(match[1])
+	if err != nil {
+		return err
+	}
+	step := byNumber[number]
+	if step == nil {
+		step = &Step{Number: number, Name: match[2]}
+		byNumber[number] = step
+	}
+	if step.Name != match[2] {
+		return fmt.Errorf("step %d is also called %s", number, step.Name)
+	}
+	text := string(content)
+	switch direction, variant := match[3], match[4]; {
+	case direction == "up":
+		step.up = text
+		step.Release, err = checkSQL(text)
+	case direction == "down":
+		step.down = text
+		_, err = checkSQL(text)
+	case variant != "":
+		err = step.addVariant(text)
+	default:
+		err = step.addShape(text)
+	}
+	return err
+}
+
+func (s *Step) addVariant(text string) error {
+	shape, err := schema.ParseShape(text)
+	delete(shape, "alembic_version")
+	s.Variants = append(s.Variants, shape)
+	return err
+}
+
+// addShape takes the revision out of the snapshot: it is evidence of where a database comes from, not its shape.
+func (s *Step) addShape(text string) error {
+	shape, err := schema.ParseShape(text)
+	if err != nil {
+		return err
+	}
+	if len(shape) == 0 {
+		return errors.New("the snapshot is empty")
+	}
+	s.Revision = shape["alembic_version"]
+	if s.Revision != "" && !revision.MatchString(s.Revision) {
+		return errors.New("alembic_version is not a revision of 12 hexadecimal digits")
+	}
+	delete(shape, "alembic_version")
+	s.Shape = shape
+	return nil
+}
+
+// checkSQL returns the release that the header names, or what keeps the text from being a step.
+func checkSQL(text string) (release string, err error) {
+	lines := strings.SplitN(text, "\n", 4)
+	for i, label := range []string{"-- Release: ", "-- Data: ", "-- Undo: "} {
+		if i >= len(lines) || !strings.HasPrefix(lines[i], label) || len(lines[i]) == len(label) {
+			return "", fmt.Errorf("line %d must begin with %q and say it", i+1, label)
+		}
+	}
+	bare := quoted.ReplaceAllString(text, "")
+	if strings.TrimSpace(bare) == "" {
+		return "", errors.New("there is no statement in it")
+	}
+	if match := forbiddenCommand.FindStringSubmatch(bare); match != nil {
+		return "", fmt.Errorf("%s must not stand in a step: all steps share one transaction", match[1])
+	}
+	if concurrently.MatchString(bare) {
+		return "", errors.New("CONCURRENTLY cannot run in a transaction")
+	}
+	release, _, _ = strings.Cut(strings.TrimPrefix(lines[0], "-- Release: "), ": ")
+	return release, nil
+}
+
+// inOrder lines the steps up, or says what is missing.
+func inOrder(byNumber map[int]*Step) (Steps, error) {
+	if len(byNumber) == 0 {
+		return nil, errors.New("there are no steps")
+	}
+	first, last := 0, 0
+	for number := range byNumber {
+		if first == 0 || number < first {
+			first = number
+		}
+		last = max(last, number)
+	}
+	var steps Steps
+	var faults []error
+	for number := first; number <= last; number++ {
+		step := byNumber[number]
+		if step == nil {
+			faults = append(faults, fmt.Errorf("step %d is missing", number))
+			continue
+		}
+		for file, present := range map[string]bool{
+			".up.sql": step.up != "", ".down.sql": step.down != "", ".schema.txt": step.Shape != nil,
+		} {
+			if !present {
+				faults = append(faults, fmt.Errorf("step %d has no %s file, or an empty one", number, file))
+			}
+		}
+		steps = append(steps, *step)
+	}
+	return steps, errors.Join(faults...)
+}

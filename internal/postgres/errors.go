@@ -1,0 +1,120 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// SQLSTATE codes and classes, from appendix A of the PostgreSQL documentation.
+const (
+	successfulCompletion  = "00000"
+	connectionException   = "08"
+	invalidAuthorization  = "28"
+	tooManyConnections    = "53300"
+	invalidCatalogName    = "3D000"
+	invalidSchemaName     = "3F000"
+	serializationFailure  = "40001"
+	deadlockDetected      = "40P01"
+	insufficientPrivilege = "42501"
+	lockNotAvailable      = "55P03"
+	adminShutdown         = "57P01"
+	crashShutdown         = "57P02"
+	cannotConnectNow      = "57P03"
+	readOnlyTransaction   = "25006"
+)
+
+// Retryable reports whether a later attempt may succeed where this one failed with err and left nothing behind.
+func Retryable(err error) bool {
+	if errors.Is(err, ErrBusy) {
+		return true
+	}
+	if code := sqlState(err); code != "" {
+		return isPassing(code)
+	}
+	if isTLS(err) {
+		return false
+	}
+	return isNetwork(err)
+}
+
+// isPassing knows the states of the server, or of its other sessions, that pass.
+func isPassing(code string) bool {
+	switch code {
+	case tooManyConnections,
+		serializationFailure, deadlockDetected, lockNotAvailable,
+		adminShutdown, crashShutdown, cannotConnectNow,
+		readOnlyTransaction: // a standby; the next attempt may find the primary
+		return true
+	}
+	return strings.HasPrefix(code, connectionException)
+}
+
+func isBusy(err error) bool {
+	switch sqlState(err) {
+	case lockNotAvailable, deadlockDetected, serializationFailure:
+		return true
+	}
+	return errors.Is(err, ErrBusy)
+}
+
+// classify adds ErrRefused to an error for which the server's owner must grant something.
+func classify(err error) error {
+	code := sqlState(err)
+	if isTLS(err) || strings.HasPrefix(code, invalidAuthorization) ||
+		code == invalidCatalogName || code == invalidSchemaName || code == insufficientPrivilege {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return err
+}
+
+// isTLS recognises a certificate that is not to be trusted. A retry would find the same one.
+func isTLS(err error) bool {
+	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(tls.RecordHeaderError))
+}
+
+// isNetwork recognises a connection that could not be made or was lost. Everything that pgconn reports while it
+// connects, and that is not an answer of the server, is of this kind.
+func isNetwork(err error) bool {
+	return errors.As(err, new(*pgconn.ConnectError)) ||
+		errors.As(err, new(net.Error)) ||
+		errors.Is(err, pgconn.ErrConnClosed) ||
+		errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, io.EOF) ||
+		errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// reason says in a few words what is being waited for, without addresses: a log line for each would say no more.
+func reason(err error) string {
+	var pgErr *pgconn.PgError
+	var dnsErr *net.DNSError
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, ErrOtherInstance):
+		return "another instance is migrating"
+	case errors.As(err, &pgErr):
+		return pgErr.Message
+	case errors.As(err, &dnsErr):
+		return "lookup of " + dnsErr.Name + " failed"
+	case errors.As(err, &errno):
+		return errno.Error()
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer"
+	}
+	return "connection lost"
+}
+
+func sqlState(err error) string {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		return pgErr.Code
+	}
+	return ""
+}

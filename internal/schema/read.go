@@ -1,0 +1,99 @@
+package schema
+
+import (
+	"context"
+	_ "embed" // for read.sql
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Empty and Unreadable are what the database says of a version table without a row, and of one whose columns are
+// not those of golang-migrate or of Alembic.
+const (
+	Empty      = "empty"
+	Unreadable = "unreadable"
+)
+
+// Database is what one look at a database shows.
+type Database struct {
+	Schema   string   // the schema that unqualified names lead to, as an SQL identifier; empty if there is none
+	Shape    Shape    // the tables that are PEPhub's
+	Recorded string   // the version in schema_migrations, Empty, Unreadable, or "" if there is no such table
+	Alembic  string   // the revisions in alembic_version, likewise
+	Others   []string // some other tables, if none is PEPhub's
+}
+
+// Version is the version that schema_migrations records, or 0 if it records none.
+func (d Database) Version() int {
+	version, err := strconv.Atoi(d.Recorded)
+	if err != nil {
+		return 0
+	}
+	return version
+}
+
+// Reader reads the shape of the tables and enums it was made for.
+type Reader struct {
+	query string
+}
+
+//go:embed read.sql
+var readSQL string
+
+// NewReader returns a reader for the tables and enums of all the snapshots.
+func NewReader(snapshots []Shape) Reader {
+	tables, enums := map[string]bool{}, map[string]bool{}
+	for _, snapshot := range snapshots {
+		for _, name := range snapshot.Names("table") {
+			tables[name] = true
+		}
+		for _, name := range snapshot.Names("enum") {
+			enums[name] = true
+		}
+	}
+	return Reader{query: strings.NewReplacer(
+		"{{tables}}", arrayLiteral(tables),
+		"{{enums}}", arrayLiteral(enums),
+	).Replace(readSQL)}
+}
+
+// Read looks at the database, in one round trip and without a lock on any of its tables. Within a transaction it
+// also points the search path to the schema that it read, until the transaction ends.
+func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error) {
+	results, err := conn.Exec(ctx, r.query).ReadAll()
+	if err != nil {
+		return Database{}, fmt.Errorf("read the database's shape: %w", err)
+	}
+	database := Database{Schema: string(results[0].Rows[0][0])}
+	var objects strings.Builder
+	for _, row := range results[1].Rows {
+		line := string(row[0])
+		switch name, value, _ := strings.Cut(line, ": "); name {
+		case "schema_migrations":
+			database.Recorded = value
+		case "alembic_version":
+			database.Alembic = value
+		default:
+			if table, ok := strings.CutPrefix(line, "other "); ok {
+				database.Others = append(database.Others, table)
+				continue
+			}
+			objects.WriteString(line + "\n")
+		}
+	}
+	database.Shape, err = ParseShape(objects.String())
+	if err != nil {
+		return Database{}, fmt.Errorf("read the database's shape: %w", err)
+	}
+	return database, nil
+}
+
+// arrayLiteral writes names as a PostgreSQL array. They come from snapshots, which hold plain identifiers only.
+func arrayLiteral(names map[string]bool) string {
+	return "{" + strings.Join(slices.Sorted(maps.Keys(names)), ",") + "}"
+}

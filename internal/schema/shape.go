@@ -1,0 +1,101 @@
+// Package schema sees a database: it reads the shape of the tables, and compares one shape with another.
+package schema
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Shape is what a set of tables looks like: for each object, such as "column users.id", its definition, such as
+// "integer not null". A table has no definition beyond its being there.
+type Shape map[string]string
+
+// ParseShape reads the text form: one object a line, "object: definition". It returns an error for an object that
+// comes twice.
+func ParseShape(text string) (Shape, error) {
+	shape := Shape{}
+	for line := range strings.Lines(text) {
+		object, definition, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		if _, twice := shape[object]; twice || object == "" {
+			return nil, fmt.Errorf("a shape has %q more than once or without a name", object)
+		}
+		shape[object] = definition
+	}
+	return shape, nil
+}
+
+// String returns the text form, sorted.
+func (s Shape) String() string {
+	var text strings.Builder
+	for _, object := range slices.Sorted(maps.Keys(s)) {
+		text.WriteString(object)
+		if s[object] != "" {
+			text.WriteString(": " + s[object])
+		}
+		text.WriteByte('\n')
+	}
+	return text.String()
+}
+
+// Names returns the names of the objects of one kind: "table" or "enum".
+func (s Shape) Names(kind string) []string {
+	var names []string
+	for object := range s {
+		if name, ok := strings.CutPrefix(object, kind+" "); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Difference is one object in which a database is not as it should be.
+type Difference struct {
+	Object string // kind and name: "column users.id"
+	Have   string // its definition in the database
+	Want   string // its definition in the snapshot
+	kind   differenceKind
+}
+
+type differenceKind int
+
+const (
+	changed differenceKind = iota
+	missing
+	unexpected
+)
+
+// String says the difference in words.
+func (d Difference) String() string {
+	switch d.kind {
+	case missing:
+		return strings.TrimSuffix(d.Object+" is missing: "+d.Want, ": ")
+	case unexpected:
+		return strings.TrimSuffix(d.Object+" is not expected: "+d.Have, ": ")
+	default:
+		return fmt.Sprintf("%s is %q, expected %q", d.Object, d.Have, d.Want)
+	}
+}
+
+// Diff returns every object in which s is not as want has it, sorted. An index that want does not know is the
+// operator's own and no difference.
+func (s Shape) Diff(want Shape) []Difference {
+	var differences []Difference
+	for object, definition := range want {
+		have, ok := s[object]
+		switch {
+		case !ok:
+			differences = append(differences, Difference{Object: object, Want: definition, kind: missing})
+		case have != definition:
+			differences = append(differences, Difference{Object: object, Have: have, Want: definition})
+		}
+	}
+	for object, definition := range s {
+		if _, ok := want[object]; !ok && !strings.HasPrefix(object, "index ") {
+			differences = append(differences, Difference{Object: object, Have: definition, kind: unexpected})
+		}
+	}
+	slices.SortFunc(differences, func(a, b Difference) int { return strings.Compare(a.Object, b.Object) })
+	return differences
+}

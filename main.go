@@ -1,0 +1,165 @@
+// Pephub-migrate brings a PEPhub database to the newest schema: it waits until PostgreSQL answers, recognises what is
+// there, and upgrades it in one transaction. Its environment is described in package config, its exit codes below.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pephub-migrate/internal/config"
+	"pephub-migrate/internal/migrator"
+	"pephub-migrate/internal/postgres"
+	"pephub-migrate/migrations"
+)
+
+func main() {
+	log := newLogger()
+	ctx := interruptible(context.Background())
+	start := time.Now()
+	outcome, err := run(ctx, log)
+	os.Exit(conclude(ctx, log.With("duration", time.Since(start).Round(time.Millisecond)), outcome, err))
+}
+
+// run is the whole line: environment, server, one transaction.
+func run(ctx context.Context, log *slog.Logger) (migrator.Outcome, error) {
+	cfg, err := config.FromEnv()
+	if err != nil {
+		return migrator.Outcome{}, err
+	}
+	log.Info("starting", "version", version(), "action", cfg.Action)
+	steps, err := migrator.New(migrations.FS, cfg, log)
+	if err != nil {
+		return migrator.Outcome{}, err
+	}
+	var outcome migrator.Outcome
+	err = postgres.New(cfg.Server, cfg.WaitTimeout, log).Do(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
+		outcome, err = steps.Migrate(ctx, conn)
+		return err
+	})
+	return outcome, err
+}
+
+// ending is one way for the program to end: the exit code, and what its caller can do.
+type ending struct {
+	class error
+	code  int
+	hint  string
+}
+
+// endings returns the exit codes in the order in which an error is held against them: a step that failed for want of a
+// privilege is first of all a refusal.
+func endings() []ending {
+	return []ending{
+		{config.ErrInvalid, 3, "correct the variable and start again"},
+		{migrator.ErrTarget, 3, "correct MIGRATE_TARGET or MIGRATE_ACTION and start again"},
+		{postgres.ErrRefused, 5, "check user, password, database and TLS, and that the role owns PEPhub's tables"},
+		{postgres.ErrBusy, 11, "start again when the other session is done"},
+		{postgres.ErrUnreachable, 4, "check that the server runs and that POSTGRES_HOST leads to it, then start again"},
+		{migrator.ErrUnrecognised, 6, "check that this is PEPhub's database; the lines above name what differs"},
+		{migrator.ErrNewer, 9, "use an image that is as new as the database"},
+		{migrator.ErrResult, 8, "the database is as it was; report this with the lines above"},
+		{migrator.ErrStep, 7, "the database is as it was; report this with the lines above"},
+	}
+}
+
+// conclude logs the last line, leaves it for Kubernetes, and returns the exit code.
+func conclude(ctx context.Context, log *slog.Logger, outcome migrator.Outcome, err error) int {
+	if err == nil {
+		message := success(outcome)
+		log.Info(message)
+		leaveTerminationMessage(message)
+		return 0
+	}
+	end := ending{code: 1, hint: "this should not happen; report it with the lines above"}
+	for _, candidate := range endings() {
+		if errors.Is(err, candidate.class) {
+			end = candidate
+			break
+		}
+	}
+	if cause := (interruption{}); errors.As(context.Cause(ctx), &cause) {
+		err, end = cause, ending{code: 128 + int(cause.signal), hint: "the database is as it was; start again"}
+	}
+	var shape *migrator.ShapeError
+	if errors.As(err, &shape) {
+		for _, difference := range shape.Differences {
+			log.Error("differs", "step", shape.Nearest.Number, "object", difference.String())
+		}
+	}
+	message := strings.Join(strings.Fields(err.Error()), " ")
+	log.Error(message, "hint", end.hint, "exit_code", end.code)
+	leaveTerminationMessage(message + "; " + end.hint)
+	return end.code
+}
+
+// success says in a sentence what has become of the database.
+func success(outcome migrator.Outcome) string {
+	to := fmt.Sprintf("step %d", outcome.To.Number)
+	switch {
+	case !outcome.Changed:
+		return fmt.Sprintf("the database is at %s, nothing to do", to)
+	case outcome.From.Number == outcome.To.Number:
+		return fmt.Sprintf("the database was at %s already, which is now on record", to)
+	case outcome.From.Number == 0:
+		return fmt.Sprintf("the empty database is now at %s", to)
+	}
+	return fmt.Sprintf("the database of %s is now at %s", outcome.From.Release, to)
+}
+
+// leaveTerminationMessage writes to the file that Kubernetes shows as the reason of a container's end, if it is there.
+// Its kubelet takes 4,096 bytes at the most.
+func leaveTerminationMessage(message string) {
+	file, err := os.OpenFile(config.TerminationLog(), os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return // nobody is waiting for it
+	}
+	defer file.Close()
+	fmt.Fprint(file, message[:min(len(message), 4096)])
+}
+
+// interruption is why a context was cancelled: by a signal.
+type interruption struct{ signal syscall.Signal }
+
+func (i interruption) Error() string { return "interrupted by " + i.signal.String() + "; rolled back" }
+
+// interruptible returns a context that SIGINT and SIGTERM cancel. A second signal kills as usual.
+func interruptible(parent context.Context) context.Context {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		received := <-signals
+		signal.Stop(signals)
+		if number, ok := received.(syscall.Signal); ok {
+			cancel(interruption{number})
+		}
+	}()
+	return ctx
+}
+
+// newLogger writes to standard error; standard output is for results.
+func newLogger() *slog.Logger {
+	if config.JSONLogs() {
+		return slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, nil))
+}
+
+// version is the tag or the commit that the binary was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "unknown"
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,201 @@
+-- Release: pepdbagent 0.12.0 - 0.12.3: a schema becomes a record with versions, and versions carry tags.
+-- Data: schemas keep their id as record and as version 1.0.0, groups become tags; nothing goes without an archived_… table.
+-- Undo: gives back schemas and groups, and refuses to lose what only 0.12 can hold.
+
+-- All at once and before anything else: what an application wrote between two statements of this step would be
+-- lost, and one that reads now and writes later would deadlock with the locks that DROP and ALTER take.
+LOCK TABLE users, projects, schemas, schema_groups, schema_group_relations IN ACCESS EXCLUSIVE MODE;
+
+SELECT set_config('pephub_migrate.linked_projects', count(*)::text, true)
+FROM projects
+WHERE schema_id IS NOT NULL;
+
+CREATE TABLE schema_records (
+    id serial PRIMARY KEY,
+    namespace varchar NOT NULL REFERENCES users (namespace) ON DELETE CASCADE,
+    name varchar NOT NULL,
+    maintainers varchar,
+    lifecycle_stage varchar,
+    description varchar,
+    private boolean NOT NULL,
+    last_update_date timestamptz,
+    UNIQUE (namespace, name)
+);
+
+CREATE TABLE schema_versions (
+    id serial PRIMARY KEY,
+    schema_id integer NOT NULL REFERENCES schema_records (id) ON DELETE CASCADE,
+    version varchar NOT NULL,
+    schema_value json NOT NULL,
+    release_date timestamptz NOT NULL,
+    last_update_date timestamptz,
+    contributors varchar,
+    release_notes varchar,
+    UNIQUE (schema_id, version)
+);
+
+CREATE TABLE schema_tags (
+    id serial PRIMARY KEY,
+    tag_name varchar NOT NULL,
+    tag_value varchar,
+    schema_version_id integer NOT NULL REFERENCES schema_versions (id) ON DELETE CASCADE
+);
+
+-- pepdbagent 0.12 cannot read a NULL last_update_date, although the column allows one. A json column is copied
+-- as json, never through jsonb: key order, large integers and \u0000 survive.
+INSERT INTO schema_records (id, namespace, name, maintainers, lifecycle_stage, description, private, last_update_date)
+SELECT id, namespace, name, '', '', description, private, coalesce(last_update_date, submission_date)
+FROM schemas
+ORDER BY id;
+
+INSERT INTO schema_versions
+    (id, schema_id, version, schema_value, release_date, last_update_date, contributors, release_notes)
+SELECT id, id, '1.0.0', schema_json, submission_date, coalesce(last_update_date, submission_date), '', ''
+FROM schemas
+ORDER BY id;
+
+SELECT
+    setval('schema_records_id_seq', last_value, is_called),
+    setval('schema_versions_id_seq', last_value, is_called)
+FROM schemas_id_seq;
+
+-- The prefix keeps such a tag apart from every tag a person would think of: when a schema is made, pepdbagent drops
+-- each of its tags whose name is already in use on any schema.
+INSERT INTO schema_tags (tag_name, tag_value, schema_version_id)
+SELECT 'group:' || g.namespace || '/' || g.name, g.description, m.schema_id
+FROM schema_group_relations AS m
+JOIN schema_groups AS g ON g.id = m.group_id
+ORDER BY m.schema_id, m.group_id;
+
+-- An archive that is there already is left from an upgrade whose database was restored since; its rows stay.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM schema_groups) THEN
+        CREATE TABLE IF NOT EXISTS archived_schema_groups
+            (id integer, namespace varchar, name varchar, description varchar);
+        INSERT INTO archived_schema_groups (id, namespace, name, description)
+        SELECT id, namespace, name, description FROM schema_groups
+        EXCEPT
+        SELECT id, namespace, name, description FROM archived_schema_groups
+        ORDER BY id;
+    END IF;
+    IF EXISTS (SELECT FROM schema_group_relations) THEN
+        CREATE TABLE IF NOT EXISTS archived_schema_group_relations (schema_id integer, group_id integer);
+        INSERT INTO archived_schema_group_relations (schema_id, group_id)
+        SELECT schema_id, group_id FROM schema_group_relations
+        EXCEPT
+        SELECT schema_id, group_id FROM archived_schema_group_relations
+        ORDER BY schema_id, group_id;
+    END IF;
+    IF EXISTS (SELECT FROM projects WHERE pep_schema IS NOT NULL) THEN
+        CREATE TABLE IF NOT EXISTS archived_project_pep_schemas (project_id integer, pep_schema varchar);
+        INSERT INTO archived_project_pep_schemas (project_id, pep_schema)
+        SELECT id, pep_schema FROM projects WHERE pep_schema IS NOT NULL
+        EXCEPT
+        SELECT project_id, pep_schema FROM archived_project_pep_schemas
+        ORDER BY project_id;
+    END IF;
+END
+$$;
+
+-- A fork that pepdbagent 0.11 made has the text of its schema without the link. A text that names one schema exactly
+-- is that link.
+UPDATE projects AS p
+SET schema_id = s.id
+FROM (
+    SELECT namespace || '/' || name AS path, min(id) AS id
+    FROM schemas
+    GROUP BY 1
+    HAVING count(*) = 1
+) AS s
+WHERE p.schema_id IS NULL AND p.pep_schema = s.path;
+
+ALTER TABLE projects DROP CONSTRAINT projects_schema_id_fkey;
+ALTER TABLE projects
+    ADD CONSTRAINT projects_schema_id_fkey FOREIGN KEY (schema_id) REFERENCES schema_versions (id) ON DELETE SET NULL;
+
+ALTER TABLE users ADD COLUMN number_of_schemas integer NOT NULL DEFAULT 0;
+ALTER TABLE users ALTER COLUMN number_of_schemas DROP DEFAULT;
+UPDATE users AS u
+SET number_of_schemas = r.schemas
+FROM (SELECT namespace, count(*) AS schemas FROM schema_records GROUP BY namespace) AS r
+WHERE r.namespace = u.namespace;
+
+-- While old and new are both there: is every row where it belongs?
+DO $$
+DECLARE
+    missing bigint;
+BEGIN
+    SELECT count(*) INTO missing
+    FROM schemas AS s
+    LEFT JOIN schema_records AS r
+        ON r.id = s.id
+        AND (r.namespace, r.name, r.private) = (s.namespace, s.name, s.private)
+        AND r.description IS NOT DISTINCT FROM s.description
+    LEFT JOIN schema_versions AS v
+        ON v.id = s.id
+        AND v.schema_id = r.id
+        AND v.schema_value::text = s.schema_json::text
+        AND v.release_date = s.submission_date
+    WHERE v.id IS NULL;
+    IF missing > 0 THEN
+        RAISE EXCEPTION '% rows of schemas went missing', missing;
+    END IF;
+
+    IF EXISTS (SELECT FROM schema_groups) THEN
+        SELECT count(*) INTO missing
+        FROM (
+            SELECT id, namespace, name, description FROM schema_groups
+            EXCEPT
+            SELECT id, namespace, name, description FROM archived_schema_groups
+        ) AS lost;
+        IF missing > 0 THEN
+            RAISE EXCEPTION '% rows of schema_groups went missing', missing;
+        END IF;
+    END IF;
+
+    IF EXISTS (SELECT FROM schema_group_relations) THEN
+        SELECT count(*) INTO missing
+        FROM schema_group_relations AS m
+        JOIN schema_groups AS g ON g.id = m.group_id
+        LEFT JOIN archived_schema_group_relations AS a
+            ON (a.schema_id, a.group_id) = (m.schema_id, m.group_id)
+        LEFT JOIN schema_tags AS t
+            ON t.schema_version_id = m.schema_id
+            AND t.tag_name = 'group:' || g.namespace || '/' || g.name
+        WHERE a.group_id IS NULL OR t.id IS NULL;
+        IF missing > 0 THEN
+            RAISE EXCEPTION '% rows of schema_group_relations went missing', missing;
+        END IF;
+    END IF;
+
+    IF EXISTS (SELECT FROM projects WHERE pep_schema IS NOT NULL) THEN
+        SELECT count(*) INTO missing
+        FROM projects AS p
+        LEFT JOIN archived_project_pep_schemas AS a
+            ON (a.project_id, a.pep_schema) = (p.id, p.pep_schema)
+        WHERE p.pep_schema IS NOT NULL AND a.project_id IS NULL;
+        IF missing > 0 THEN
+            RAISE EXCEPTION '% values of projects.pep_schema went missing', missing;
+        END IF;
+    END IF;
+
+    SELECT current_setting('pephub_migrate.linked_projects')::bigint - count(*) INTO missing
+    FROM projects
+    WHERE schema_id IS NOT NULL;
+    IF missing > 0 THEN
+        RAISE EXCEPTION '% links from projects to schemas went missing', missing;
+    END IF;
+
+    SELECT (SELECT count(*) FROM schemas) - sum(number_of_schemas) INTO missing
+    FROM users;
+    IF missing <> 0 THEN
+        RAISE EXCEPTION 'users.number_of_schemas miscounts by % schemas', missing;
+    END IF;
+END
+$$;
+
+ALTER TABLE projects DROP COLUMN pep_schema;
+
+-- Without CASCADE: a view of the operator's own on one of them makes the step fail rather than vanish.
+DROP TABLE schema_group_relations, schema_groups, schemas;

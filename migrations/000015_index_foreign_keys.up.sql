@@ -1,0 +1,28 @@
+-- Release: pephub-migrate's own: an index for every foreign key that has none, and one shape for every 0.12.
+-- Data: stays as it is; users.number_of_schemas is counted where Alembic's upgrade to 0.12 left it NULL.
+-- Undo: drops the indexes.
+
+-- Alembic's revision 8a037f13b4e5 adds the column without a value for the users who are there, and pepdbagent 0.12
+-- fails on each of them: NULL + 1 when they make a schema, and the whole list of namespaces.
+UPDATE users AS u
+SET number_of_schemas = (SELECT count(*) FROM schema_records AS r WHERE r.namespace = u.namespace)
+WHERE u.number_of_schemas IS NULL;
+ALTER TABLE users ALTER COLUMN number_of_schemas SET NOT NULL;
+
+-- Without them PEPhub scans all samples to read one project, and again for each sample it deletes. The names are
+-- PostgreSQL's own, not SQLAlchemy's ix_…: should pepdbagent index the same column one day, its migration finds
+-- the name free. An operator may have added one of them under that name before.
+-- Reading through an index keeps the order that pepdbagent relies on for subsamples: equal keys come in heap order.
+CREATE INDEX IF NOT EXISTS projects_forked_from_id_idx ON projects (forked_from_id);
+CREATE INDEX IF NOT EXISTS projects_schema_id_idx ON projects (schema_id);
+CREATE INDEX IF NOT EXISTS samples_project_id_idx ON samples (project_id);
+CREATE INDEX IF NOT EXISTS samples_parent_guid_idx ON samples (parent_guid);
+CREATE INDEX IF NOT EXISTS subsamples_project_id_idx ON subsamples (project_id);
+CREATE INDEX IF NOT EXISTS stars_project_id_idx ON stars (project_id);
+CREATE INDEX IF NOT EXISTS views_project_id_idx ON views (project_id);
+CREATE INDEX IF NOT EXISTS views_samples_view_id_idx ON views_samples (view_id);
+CREATE INDEX IF NOT EXISTS project_history_project_id_idx ON project_history (project_id);
+CREATE INDEX IF NOT EXISTS project_history_user_idx ON project_history ("user");
+CREATE INDEX IF NOT EXISTS sample_history_history_id_idx ON sample_history (history_id);
+CREATE INDEX IF NOT EXISTS namespace_archives_namespace_idx ON namespace_archives (namespace);
+CREATE INDEX IF NOT EXISTS schema_tags_schema_version_id_idx ON schema_tags (schema_version_id);
