@@ -68,7 +68,7 @@ func endings() []ending {
 		{migrator.ErrUnrecognised, 6, "check that this is PEPhub's database; the lines above name what differs"},
 		{migrator.ErrNewer, 9, "use an image that is as new as the database"},
 		{migrator.ErrResult, 8, "the database is as it was; report this with the lines above"},
-		{migrator.ErrStep, 7, "the database is as it was; report this with the lines above"},
+		{migrator.ErrStep, 7, "the database is as it was; the message says what stood in the way"},
 	}
 }
 
@@ -104,16 +104,17 @@ func conclude(ctx context.Context, log *slog.Logger, outcome migrator.Outcome, e
 
 // success says in a sentence what has become of the database.
 func success(outcome migrator.Outcome) string {
+	from := fmt.Sprintf("step %d (%s)", outcome.From.Number, outcome.From.Release)
 	to := fmt.Sprintf("step %d", outcome.To.Number)
 	switch {
 	case !outcome.Changed:
 		return fmt.Sprintf("the database is at %s, nothing to do", to)
 	case outcome.From.Number == outcome.To.Number:
-		return fmt.Sprintf("the database was at %s already, which is now on record", to)
+		return fmt.Sprintf("the database was at %s already, now it is on record", to)
 	case outcome.From.Number == 0:
 		return fmt.Sprintf("the empty database is now at %s", to)
 	}
-	return fmt.Sprintf("the database of %s is now at %s", outcome.From.Release, to)
+	return fmt.Sprintf("the database went from %s to %s", from, to)
 }
 
 // leaveTerminationMessage writes to the file that Kubernetes shows as the reason of a container's end, if it is there.

@@ -77,7 +77,7 @@ BEGIN
         SELECT id, namespace, name, description FROM schema_groups
         EXCEPT
         SELECT id, namespace, name, description FROM archived_schema_groups
-        ORDER BY id;
+        ORDER BY 1;
     END IF;
     IF EXISTS (SELECT FROM schema_group_relations) THEN
         CREATE TABLE IF NOT EXISTS archived_schema_group_relations (schema_id integer, group_id integer);
@@ -85,7 +85,7 @@ BEGIN
         SELECT schema_id, group_id FROM schema_group_relations
         EXCEPT
         SELECT schema_id, group_id FROM archived_schema_group_relations
-        ORDER BY schema_id, group_id;
+        ORDER BY 1, 2;
     END IF;
     IF EXISTS (SELECT FROM projects WHERE pep_schema IS NOT NULL) THEN
         CREATE TABLE IF NOT EXISTS archived_project_pep_schemas (project_id integer, pep_schema varchar);
@@ -93,7 +93,7 @@ BEGIN
         SELECT id, pep_schema FROM projects WHERE pep_schema IS NOT NULL
         EXCEPT
         SELECT project_id, pep_schema FROM archived_project_pep_schemas
-        ORDER BY project_id;
+        ORDER BY 1;
     END IF;
 END
 $$;

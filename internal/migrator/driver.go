@@ -112,12 +112,20 @@ func (e *StepError) Error() string {
 		where += fmt.Sprintf(", line %d", line)
 	}
 	text := fmt.Sprintf("%s: %s (SQLSTATE %s)", where, pgErr.Message, pgErr.Code)
-	for _, more := range []string{pgErr.Detail, pgErr.Hint} {
-		if more != "" {
-			text += "; " + strings.ReplaceAll(more, "\n", " ")
-		}
+	if pgErr.Code != raiseException {
+		text += detail(pgErr.Where)
 	}
-	return text
+	return text + detail(pgErr.Detail) + detail(pgErr.Hint)
+}
+
+// raiseException is the SQLSTATE of a step's own RAISE, whose text needs no PL/pgSQL context.
+const raiseException = "P0001"
+
+func detail(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "; " + strings.ReplaceAll(text, "\n", " ")
 }
 
 // Unwrap returns the class and the cause.

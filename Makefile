@@ -1,0 +1,42 @@
+# make test    everything that CI checks
+# make demo    an upgrade, on this machine, in front of your eyes
+# make image   the container image pephub-migrate
+# make lint    formatting and static checks of Go, shell and SQL
+
+POSTGRES_VERSION ?= 17
+GO_IMAGE         := golang:1.26-bookworm
+POSTGRES_IMAGE   := postgres:$(POSTGRES_VERSION)
+COMPOSE          := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+export POSTGRES_VERSION COMPOSE
+
+# Where Go or the C compiler that the race detector needs is missing, the Go image serves, with the caches kept in
+# volumes, and the Docker socket and the host's network for the tests.
+ifeq ($(and $(shell command -v go),$(shell command -v cc)),)
+GO := docker run --rm --network host --env CI --env POSTGRES_VERSION \
+	--env TESTCONTAINERS_RYUK_DISABLED --env TESTCONTAINERS_HOST_OVERRIDE \
+	--volume /var/run/docker.sock:/var/run/docker.sock \
+	--volume pephub-migrate-go:/go --volume pephub-migrate-cache:/root/.cache \
+	--volume "$(CURDIR)":"$(CURDIR)" --workdir "$(CURDIR)" $(GO_IMAGE) go
+else
+GO := go
+endif
+
+.PHONY: test lint image demo images
+
+test: lint
+	eval "$$(integration/offline/prepare $(GO_IMAGE) $(POSTGRES_IMAGE))" && \
+	$(GO) test -race -timeout 30m ./...
+
+lint: images
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	test -z "$$($(GO) run cmd/gofmt -l . | tee /dev/stderr)"
+
+image: images
+	docker build --tag pephub-migrate .
+
+demo: image
+	integration/demo
+
+images:
+	integration/offline/prepare $(GO_IMAGE) $(POSTGRES_IMAGE) >/dev/null

@@ -1,0 +1,284 @@
+// Package integration holds the tests of the image: they build it, give it an environment and a real PostgreSQL
+// server, and expect an exit code, a line of log and a database.
+package integration
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/moby/moby/api/types/container"
+	"github.com/testcontainers/testcontainers-go"
+	"github.com/testcontainers/testcontainers-go/exec"
+	"github.com/testcontainers/testcontainers-go/log"
+	"github.com/testcontainers/testcontainers-go/network"
+	"github.com/testcontainers/testcontainers-go/wait"
+)
+
+const (
+	image = "pephub-migrate:test"
+
+	// superuser's password has every kind of character that a shell, a URL or libpq could stumble over. No log may
+	// hold it.
+	superuser = "postgres"
+	password  = `s3cr3t p@ss/w:rd'%41"\ #?&=é`
+)
+
+// server is the PostgreSQL server that all tests share; each has databases of its own.
+var server struct {
+	container testcontainers.Container
+	network   string
+	address   string // as this machine reaches it
+}
+
+func TestMain(m *testing.M) {
+	os.Exit(withServer(m))
+}
+
+func withServer(m *testing.M) int {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	log.SetDefault(silence{}) // a line for every state of every container would bury the tests' own
+	provider, err := testcontainers.NewDockerProvider()
+	if err == nil {
+		err = provider.Health(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "the tests of this package need Docker:", err)
+		if os.Getenv("CI") != "" {
+			return 1
+		}
+		return 0
+	}
+	stop, err := start(ctx, provider)
+	defer stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+type silence struct{}
+
+func (silence) Printf(string, ...any) {}
+
+// start builds the image and starts the server. What it returns first undoes it, even after an error.
+func start(ctx context.Context, provider *testcontainers.DockerProvider) (stop func(), err error) {
+	stop = func() {}
+	if _, err := provider.BuildImage(ctx, &testcontainers.ContainerRequest{
+		FromDockerfile: testcontainers.FromDockerfile{Context: "..", Repo: "pephub-migrate", Tag: "test", KeepImage: true},
+	}); err != nil {
+		return stop, fmt.Errorf("build the image: %w", err)
+	}
+	net, err := network.New(ctx)
+	if err != nil {
+		return stop, err
+	}
+	stop = func() { net.Remove(context.Background()) }
+	server.network = net.Name
+	server.container, err = startPostgres(ctx, "db")
+	if err != nil {
+		return stop, err
+	}
+	stop = func() {
+		testcontainers.TerminateContainer(server.container)
+		net.Remove(context.Background())
+	}
+	server.address, err = server.container.PortEndpoint(ctx, "5432/tcp", "")
+	return stop, err
+}
+
+// startPostgres starts a server that other containers know as alias.
+func startPostgres(ctx context.Context, alias string) (testcontainers.Container, error) {
+	return testcontainers.Run(ctx, "postgres:"+postgresVersion(),
+		testcontainers.WithEnv(map[string]string{"POSTGRES_PASSWORD": password}),
+		testcontainers.WithExposedPorts("5432/tcp"),
+		network.WithNetworkName([]string{alias}, server.network),
+		testcontainers.WithWaitStrategy(
+			wait.ForLog("database system is ready to accept connections").WithOccurrence(2),
+			wait.ForListeningPort("5432/tcp"),
+		),
+	)
+}
+
+// postgresVersion is the major version that the tests run against.
+func postgresVersion() string {
+	if version := os.Getenv("POSTGRES_VERSION"); version != "" {
+		return version
+	}
+	return "17"
+}
+
+// newDatabase makes a database, named after the test, and runs the files of testdata in it.
+func newDatabase(t *testing.T, files ...string) string {
+	t.Helper()
+	name := strings.ToLower(strings.NewReplacer("/", "_", " ", "_").Replace(t.Name()))
+	admin := connect(t, "postgres")
+	execute(t, admin, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+	t.Cleanup(func() {
+		execute(t, connect(t, "postgres"), "DROP DATABASE "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")
+	})
+	conn := connect(t, name)
+	for _, file := range files {
+		execute(t, conn, readFile(t, filepath.Join("testdata", file)))
+	}
+	return name
+}
+
+// connect opens a connection of the test's own, as superuser.
+func connect(t *testing.T, database string) *pgx.Conn {
+	t.Helper()
+	ctx := context.Background()
+	address := url.URL{
+		Scheme: "postgres", User: url.UserPassword(superuser, password), Host: server.address, Path: database,
+		RawQuery: "sslmode=disable",
+	}
+	conn, err := pgx.Connect(ctx, address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(ctx) })
+	return conn
+}
+
+// execute runs statements, several if need be.
+func execute(t *testing.T, conn *pgx.Conn, sql string) {
+	t.Helper()
+	if _, err := conn.PgConn().Exec(context.Background(), sql).ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// query returns the first column of every row as text.
+func query(t *testing.T, conn *pgx.Conn, sql string) []string {
+	t.Helper()
+	results, err := conn.PgConn().Exec(context.Background(), sql).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, row := range results[len(results)-1].Rows {
+		lines = append(lines, string(row[0]))
+	}
+	return lines
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// environment leads to a database on the server; more is set on top, and a variable set to "" is taken out.
+func environment(database string, more ...string) map[string]string {
+	env := map[string]string{
+		"POSTGRES_HOST": "db", "POSTGRES_DB": database, "POSTGRES_USER": superuser, "POSTGRES_PASSWORD": password,
+		"WAIT_TIMEOUT": "10s",
+	}
+	for i := 0; i < len(more); i += 2 {
+		env[more[i]] = more[i+1]
+		if more[i+1] == "" {
+			delete(env, more[i])
+		}
+	}
+	return env
+}
+
+// result is how a run of the image ended.
+type result struct {
+	code int
+	log  string
+}
+
+// migrate runs the image to its end, as locked down as the README has it.
+func migrate(t *testing.T, env map[string]string, options ...testcontainers.ContainerCustomizer) result {
+	t.Helper()
+	result, err := runImage(context.Background(), env, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{password, url.QueryEscape(password), url.PathEscape(password)} {
+		if strings.Contains(result.log, secret) {
+			t.Errorf("the log holds a secret:\n%s", result.log)
+		}
+	}
+	return result
+}
+
+func runImage(ctx context.Context, env map[string]string, options ...testcontainers.ContainerCustomizer) (result, error) {
+	options = append([]testcontainers.ContainerCustomizer{
+		testcontainers.WithEnv(env),
+		network.WithNetworkName(nil, server.network),
+		testcontainers.WithWaitStrategy(wait.ForExit().WithExitTimeout(2 * time.Minute)),
+		testcontainers.WithHostConfigModifier(func(host *container.HostConfig) {
+			host.ReadonlyRootfs = true
+			host.CapDrop = []string{"ALL"}
+			host.SecurityOpt = []string{"no-new-privileges"}
+		}),
+	}, options...)
+	run, err := testcontainers.Run(ctx, image, options...)
+	if run == nil {
+		return result{}, err
+	}
+	defer testcontainers.TerminateContainer(run)
+	if err != nil {
+		return result{}, err
+	}
+	state, err := run.State(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	reader, err := run.Logs(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	defer reader.Close()
+	output, err := io.ReadAll(reader)
+	return result{code: state.ExitCode, log: string(output)}, err
+}
+
+// want fails the test unless the run ended with that code and said all of that.
+func (r result) want(t *testing.T, code int, log ...string) {
+	t.Helper()
+	if r.code != code {
+		t.Errorf("exit code %d, want %d:\n%s", r.code, code, r.log)
+	}
+	for _, text := range log {
+		if !strings.Contains(r.log, text) {
+			t.Errorf("the log does not say %q:\n%s", text, r.log)
+		}
+	}
+}
+
+// dump returns the whole database as pg_dump writes it.
+func dump(t *testing.T, database string) string {
+	t.Helper()
+	code, reader, err := server.container.Exec(context.Background(),
+		[]string{"pg_dump", "--username", superuser, database}, exec.Multiplexed())
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := io.ReadAll(reader)
+	if err != nil || code != 0 {
+		t.Fatalf("pg_dump: %v, exit code %d\n%s", err, code, output)
+	}
+	var kept []string
+	for line := range strings.Lines(string(output)) {
+		// Newer releases fence the dump with a random word.
+		if !strings.HasPrefix(line, `\restrict`) && !strings.HasPrefix(line, `\unrestrict`) {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "")
+}

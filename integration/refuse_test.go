@@ -1,0 +1,138 @@
+package integration
+
+import (
+	"testing"
+	"time"
+
+	"github.com/testcontainers/testcontainers-go"
+)
+
+func TestBadConfiguration(t *testing.T) {
+	for name, test := range map[string]struct {
+		env  map[string]string
+		says string
+	}{
+		"no host":          {environment("x", "POSTGRES_HOST", ""), "POSTGRES_HOST is not set"},
+		"misspelt":         {environment("x", "MIGRATE_TARGT", "14"), "MIGRATE_TARGT is not a variable"},
+		"no unit":          {environment("x", "WAIT_TIMEOUT", "60"), "WAIT_TIMEOUT must be a duration"},
+		"no such step":     {environment("x", "MIGRATE_TARGET", "99"), "there is no step 99"},
+		"down without":     {environment("x", "MIGRATE_ACTION", "down"), "MIGRATE_ACTION=down needs MIGRATE_TARGET"},
+		"unescaped URL":    {environment("x", "DATABASE_URL", "postgres://u:"+password+"@db/x"), "percent-encode"},
+		"unreadable file":  {environment("x", "POSTGRES_PASSWORD", "", "POSTGRES_PASSWORD_FILE", "/none"), "POSTGRES_PASSWORD_FILE cannot be read"},
+		"two of one thing": {environment("x", "POSTGRES_PASSWORD_FILE", "/none"), "are both set"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			migrate(t, test.env).want(t, 3, test.says)
+		})
+	}
+}
+
+func TestNoServer(t *testing.T) {
+	start := time.Now()
+	migrate(t, environment("x", "POSTGRES_HOST", "db:1", "WAIT_TIMEOUT", "2s")).want(t, 4,
+		"waiting", "connection refused", "postgresql not reachable within 2s")
+	migrate(t, environment("x", "POSTGRES_HOST", "nowhere.invalid", "WAIT_TIMEOUT", "0s")).want(t, 4)
+	if took := time.Since(start); took < 2*time.Second {
+		t.Errorf("gave up after %s", took)
+	}
+}
+
+func TestRefusedByServer(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	conn := connect(t, db)
+	const secret = "another-s3cret"
+	execute(t, conn, "CREATE ROLE reader LOGIN PASSWORD '"+secret+"'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+	t.Cleanup(func() { execute(t, conn, "DROP OWNED BY reader; DROP ROLE reader") })
+	before := dump(t, db)
+
+	migrate(t, environment(db, "POSTGRES_PASSWORD", "wrong")).want(t, 5, "password authentication failed", "SQLSTATE 28P01")
+	migrate(t, environment("no such database")).want(t, 5, "does not exist", "SQLSTATE 3D000")
+	migrate(t, environment(db, "POSTGRES_USER", "reader", "POSTGRES_PASSWORD", secret)).want(t, 5,
+		"permission denied", "SQLSTATE 42501")
+
+	if after := dump(t, db); after != before {
+		t.Errorf("a refused run changed the database:\n%s", diff(before, after))
+	}
+}
+
+func TestReaderMayFindNothingToDo(t *testing.T) {
+	db := newDatabase(t)
+	migrate(t, environment(db)).want(t, 0)
+	conn := connect(t, db)
+	execute(t, conn, "CREATE ROLE looker LOGIN PASSWORD 'look'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO looker")
+	t.Cleanup(func() { execute(t, conn, "DROP OWNED BY looker; DROP ROLE looker") })
+	migrate(t, environment(db, "POSTGRES_USER", "looker", "POSTGRES_PASSWORD", "look")).want(t, 0, "nothing to do")
+}
+
+func TestUnrecognised(t *testing.T) {
+	for name, test := range map[string]struct {
+		prepare string
+		code    int
+		says    []string
+	}{
+		"another program's": {
+			"DROP SCHEMA public CASCADE; CREATE SCHEMA public; CREATE TABLE orders (id int)",
+			6, []string{"holds other tables (orders) and none of PEPhub's"},
+		},
+		"column missing": {
+			"ALTER TABLE samples DROP COLUMN sample_name",
+			6, []string{`object="column samples.sample_name is missing`, "1 objects differ from step 13 (pepdbagent 0.11.1)"},
+		},
+		"column of another type": {
+			"ALTER TABLE projects ALTER COLUMN id TYPE bigint",
+			6, []string{`object="column projects.id is \"bigint not null`},
+		},
+		"constraint missing": {
+			"ALTER TABLE samples DROP CONSTRAINT samples_parent_guid_fkey",
+			6, []string{"constraint samples.samples_parent_guid_fkey is missing"},
+		},
+		"table of a newer release": {
+			"CREATE TABLE schema_tags (id int)",
+			6, []string{"table schema_tags is not expected"},
+		},
+		"unknown Alembic revision": {
+			"CREATE TABLE alembic_version (version_num varchar(32)); INSERT INTO alembic_version VALUES ('0123456789ab')",
+			9, []string{"alembic_version says 0123456789ab"},
+		},
+		"newer than the image": {
+			"CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL); INSERT INTO schema_migrations VALUES (16, false)",
+			9, []string{"schema_migrations says 16"},
+		},
+		"another program's versions": {
+			"CREATE TABLE schema_migrations (version varchar PRIMARY KEY)",
+			6, []string{"schema_migrations belongs to another program"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := newDatabase(t, v0111...)
+			execute(t, connect(t, db), test.prepare)
+			before := dump(t, db)
+			migrate(t, environment(db)).want(t, test.code, test.says...)
+			if after := dump(t, db); after != before {
+				t.Errorf("the refused run changed the database:\n%s", diff(before, after))
+			}
+		})
+	}
+}
+
+// A view of the operator's own keeps the step from dropping what it shows.
+func TestFailingStep(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	migrate(t, environment(db, "MIGRATE_TARGET", "13")).want(t, 0, "now it is on record")
+	execute(t, connect(t, db), "CREATE VIEW report AS SELECT namespace, name, pep_schema FROM projects")
+	before := dump(t, db)
+
+	migrate(t, environment(db)).want(t, 7, "step 14 version_schemas: ", "view report depends on", "SQLSTATE 2BP01")
+
+	if after := dump(t, db); after != before {
+		t.Errorf("the failed run changed the database:\n%s", diff(before, after))
+	}
+	wantRows(t, db, "SELECT (version, dirty)::text FROM schema_migrations", "(13,f)")
+}
+
+// The outcome is left for Kubernetes, if it is there to read it; and the log can be for a collector.
+func TestTerminationMessage(t *testing.T) {
+	run := migrate(t, environment("x", "POSTGRES_HOST", "db:1", "WAIT_TIMEOUT", "0s", "LOG_FORMAT", "json",
+		"TERMINATION_LOG", "/dev/stdout"), testcontainers.WithCmd())
+	run.want(t, 4, `"level":"ERROR","msg":"postgresql not reachable`, `"exit_code":4`, "postgresql not reachable within 0s: ")
+}

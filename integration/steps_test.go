@@ -1,0 +1,295 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pephub-migrate/internal/config"
+	"pephub-migrate/internal/migrator"
+	"pephub-migrate/internal/postgres"
+	"pephub-migrate/internal/schema"
+	"pephub-migrate/migrations"
+)
+
+var update = flag.Bool("update", false, "write the snapshots of all steps anew, from what the steps make")
+
+// move brings a database to a step with the steps of fsys, within the test's own process.
+func move(t *testing.T, fsys fs.FS, database, action string, target int) error {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	cfg := config.Config{Action: action, Target: target, LockTimeout: 1e9}
+	steps, err := migrator.New(fsys, cfg, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = steps.Migrate(context.Background(), connect(t, database).PgConn())
+	return err
+}
+
+func loadSteps(t *testing.T) migrator.Steps {
+	t.Helper()
+	steps, err := migrator.Load(migrations.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return steps
+}
+
+// Every step leaves behind what its snapshot says, going up and coming back, and is recognised by it alone.
+func TestEveryStep(t *testing.T) {
+	db := newDatabase(t)
+	steps := loadSteps(t)
+	for i, step := range steps {
+		if err := move(t, migrations.FS, db, config.Up, step.Number); err != nil {
+			t.Fatal(err)
+		}
+		seen := look(t, db, steps)
+		if *update {
+			writeSnapshot(t, step, seen)
+		} else if got, want := seen.Shape.String(), step.Shape.String(); got != want {
+			t.Errorf("step %d looks different from its snapshot:\n%s", step.Number, diff(want, got))
+		}
+		if seen.Version() != step.Number {
+			t.Errorf("step %d is recorded as %q", step.Number, seen.Recorded)
+		}
+		execute(t, connect(t, db), "DROP TABLE IF EXISTS schema_migrations, alembic_version")
+		if err := move(t, migrations.FS, db, config.Up, step.Number); err != nil {
+			t.Errorf("step %d is not recognised by its shape: %v", step.Number, err)
+		}
+		if i == 0 {
+			continue
+		}
+		below := steps[i-1]
+		if err := move(t, migrations.FS, db, config.Down, below.Number); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := look(t, db, steps).Shape.String(), below.Shape.String(); got != want && !*update {
+			t.Errorf("the way back from step %d does not lead to %d:\n%s", step.Number, below.Number, diff(want, got))
+		}
+		if err := move(t, migrations.FS, db, config.Up, step.Number); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func writeSnapshot(t *testing.T, step migrator.Step, seen schema.Database) {
+	t.Helper()
+	text := seen.Shape.String()
+	if step.Revision != "" {
+		text = "alembic_version: " + step.Revision + "\n" + text
+	}
+	name := fmt.Sprintf("../migrations/%06d_%s.schema.txt", step.Number, step.Name)
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// No step leads below the first, so its way back is run as it stands.
+func TestFirstStepBack(t *testing.T) {
+	steps := loadSteps(t)
+	down := readFile(t, fmt.Sprintf("../migrations/%06d_%s.down.sql", steps[0].Number, steps[0].Name))
+	db := newDatabase(t)
+	if err := move(t, migrations.FS, db, config.Up, steps[0].Number); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, db)
+	execute(t, conn, "INSERT INTO users (namespace, number_of_projects) VALUES ('ada', 0)")
+	_, err := conn.PgConn().Exec(context.Background(), down).ReadAll()
+	if err == nil || !strings.Contains(err.Error(), "1 rows that would be lost") {
+		t.Errorf("a row was lost: %v", err)
+	}
+	execute(t, conn, "DELETE FROM users")
+	execute(t, conn, down)
+	if shape := look(t, db, steps).Shape; len(shape) != 0 {
+		t.Errorf("something is left:\n%s", shape)
+	}
+}
+
+func TestSchemaFileIsNewest(t *testing.T) {
+	db := newDatabase(t)
+	execute(t, connect(t, db), readFile(t, "../migrations/schema.sql"))
+	steps := loadSteps(t)
+	got, want := look(t, db, steps).Shape.String(), steps[len(steps)-1].Shape.String()
+	if got != want {
+		t.Errorf("schema.sql and the steps make different schemas:\n%s", diff(want, got))
+	}
+}
+
+// Every foreign key can be followed back by an index that begins with its column.
+func TestForeignKeysAreIndexed(t *testing.T) {
+	db := newDatabase(t)
+	if err := move(t, migrations.FS, db, config.Up, 0); err != nil {
+		t.Fatal(err)
+	}
+	wantRows(t, db, `
+		SELECT k.conname
+		FROM pg_constraint AS k
+		WHERE k.contype = 'f' AND k.connamespace = 'public'::regnamespace
+			AND NOT EXISTS (
+				SELECT FROM pg_index AS i
+				WHERE i.indrelid = k.conrelid AND i.indkey[0] = k.conkey[1] AND i.indpred IS NULL
+			)`)
+}
+
+// The checks at the end of step 14 find every kind of row that could go missing.
+func TestStep14ChecksItself(t *testing.T) {
+	const file = "000014_version_schemas.up.sql"
+	const beforeChecks = "-- While old and new are both there"
+	for sabotage, complaint := range map[string]string{
+		"DELETE FROM schema_versions WHERE id = 3":                                                "1 rows of schemas went missing",
+		"DELETE FROM schema_records WHERE id = 1":                                                 "1 rows of schemas went missing",
+		"UPDATE schema_versions SET schema_value = '{}' WHERE id = 1":                             "1 rows of schemas went missing",
+		"UPDATE schema_records SET private = NOT private":                                         "4 rows of schemas went missing",
+		"DELETE FROM archived_schema_groups WHERE id = 5":                                         "1 rows of schema_groups went missing",
+		"DELETE FROM archived_schema_group_relations":                                             "3 rows of schema_group_relations went missing",
+		"DELETE FROM schema_tags WHERE tag_value IS NULL":                                         "1 rows of schema_group_relations went missing",
+		"DELETE FROM archived_project_pep_schemas WHERE project_id = 9":                           "1 values of projects.pep_schema went missing",
+		"UPDATE projects SET schema_id = NULL":                                                    "2 links from projects to schemas went missing",
+		"UPDATE users SET number_of_schemas = 0 WHERE namespace = 'ada'":                          "users.number_of_schemas miscounts by 2 schemas",
+		"INSERT INTO users (namespace, number_of_projects, number_of_schemas) VALUES ('x', 0, 1)": "miscounts by -1 schemas",
+	} {
+		t.Run(sabotage[:20], func(t *testing.T) {
+			fsys := copySteps(t)
+			sql := string(fsys[file].Data)
+			if !strings.Contains(sql, beforeChecks) {
+				t.Fatal("the checks of step 14 have moved")
+			}
+			fsys[file].Data = []byte(strings.Replace(sql, beforeChecks, sabotage+";\n"+beforeChecks, 1))
+			db := newDatabase(t, v0111...)
+			err := move(t, fsys, db, config.Up, 0)
+			if !errors.Is(err, migrator.ErrStep) || !strings.Contains(err.Error(), complaint) {
+				t.Errorf("got %v, want a complaint of %s", err, complaint)
+			}
+		})
+	}
+}
+
+// What the last step leaves behind is compared with its snapshot before the commit.
+func TestWrongResult(t *testing.T) {
+	fsys := copySteps(t)
+	file := fsys["000015_index_foreign_keys.up.sql"]
+	file.Data = append(file.Data, "DROP INDEX stars_project_id_idx; ALTER TABLE views DROP COLUMN description;"...)
+	db := newDatabase(t, v0111...)
+	before := dump(t, db)
+	err := move(t, fsys, db, config.Up, 0)
+	var shape *migrator.ShapeError
+	if !errors.Is(err, migrator.ErrResult) || !errors.As(err, &shape) || len(shape.Differences) != 2 {
+		t.Errorf("got %v, want two objects that differ", err)
+	}
+	if after := dump(t, db); after != before {
+		t.Errorf("the run changed the database:\n%s", diff(before, after))
+	}
+}
+
+// golang-migrate 4.20.1 records a step as applied although its file could not be read, or not to the end.
+func TestUnreadableStep(t *testing.T) {
+	for name, keep := range map[string]int64{"not at all": 0, "half": 120_000} {
+		t.Run(name, func(t *testing.T) {
+			steps := copySteps(t)
+			file := steps["000014_version_schemas.up.sql"]
+			file.Data = append(file.Data, strings.Repeat("-- long\n", 30_000)...)
+			fsys := &fragileFS{MapFS: steps, file: "000014_version_schemas.up.sql", keep: keep}
+			db := newDatabase(t, v0111...)
+			before := dump(t, db)
+			if err := move(t, fsys, db, config.Up, 0); !errors.Is(err, migrator.ErrStep) {
+				t.Errorf("got %v", err)
+			}
+			if after := dump(t, db); after != before {
+				t.Errorf("the run changed the database:\n%s", diff(before, after))
+			}
+		})
+	}
+}
+
+// fragileFS can be read as a whole, as Load does, but its file breaks when it is opened and read as golang-migrate does.
+type fragileFS struct {
+	fstest.MapFS
+	file string
+	keep int64
+}
+
+func (f *fragileFS) Open(name string) (fs.File, error) {
+	file, err := f.MapFS.Open(name)
+	if err != nil || name != f.file {
+		return file, err
+	}
+	return brokenFile{File: file, reader: io.MultiReader(io.LimitReader(file, f.keep), brokenReader{})}, nil
+}
+
+type brokenFile struct {
+	fs.File
+	reader io.Reader
+}
+
+func (f brokenFile) Read(p []byte) (int, error) { return f.reader.Read(p) }
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("the disk is gone") }
+
+// An init container runs at every start of a pod, and nearly always there is nothing to do: one question, no lock.
+func TestNothingToDoTakesOneRoundTrip(t *testing.T) {
+	db := newDatabase(t)
+	if err := move(t, migrations.FS, db, config.Up, 0); err != nil {
+		t.Fatal(err)
+	}
+	server := connect(t, db).Config().Config
+	var writes atomic.Int32
+	server.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
+		return countingConn{conn, &writes}, nil
+	}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	steps, err := migrator.New(migrations.FS, config.Config{Action: config.Up}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = postgres.New(&server, 0, log).Do(context.Background(), func(ctx context.Context, conn *pgconn.PgConn) error {
+		writes.Store(0)
+		_, err := steps.Migrate(ctx, conn)
+		if got := writes.Load(); got != 1 {
+			t.Errorf("%d messages after login, want 1", got)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+type countingConn struct {
+	net.Conn
+	writes *atomic.Int32
+}
+
+func (c countingConn) Write(p []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(p)
+}
+
+// copySteps returns the steps as files that a test may spoil.
+func copySteps(t *testing.T) fstest.MapFS {
+	t.Helper()
+	names, err := fs.Glob(migrations.FS, "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := fstest.MapFS{}
+	for _, name := range names {
+		steps[name] = &fstest.MapFile{Data: []byte(readFile(t, filepath.Join("../migrations", name)))}
+	}
+	return steps
+}

@@ -1,0 +1,248 @@
+package integration
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"pephub-migrate/internal/migrator"
+	"pephub-migrate/internal/schema"
+	"pephub-migrate/migrations"
+)
+
+// newest is the number of the last step, as a database records it.
+const newest = "15"
+
+func TestEmptyDatabase(t *testing.T) {
+	db := newDatabase(t)
+	migrate(t, environment(db)).want(t, 0, "recognised an empty database", "the empty database is now at step "+newest)
+	wantNewest(t, db)
+}
+
+// fixtures of pepdbagent 0.11.1, and the link that the upgrade repairs: a fork had the text of its schema only.
+var (
+	v0111        = []string{"pepdbagent-0.11.1.sql", "rows-common.sql", "rows-archives.sql", "rows-schemas-0.11.sql"}
+	repairedLink = "link (3,ada,pep-2.1.0)"
+)
+
+func TestUpgradeFrom0111(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	conn := connect(t, db)
+	before := content(t, conn)
+
+	migrate(t, environment(db)).want(t, 0,
+		"adopted", `step=13 release="pepdbagent 0.11.1"`,
+		"migrated", "step=14 name=version_schemas", "step=15 name=index_foreign_keys",
+		"verified", "from step 13 (pepdbagent 0.11.1) to step "+newest)
+
+	wantNewest(t, db)
+	sameContent(t, before, content(t, conn), repairedLink)
+	wantRows(t, db, "SELECT namespace || ' ' || number_of_schemas FROM users ORDER BY id",
+		"ada 2", "émile 1", "geo 0", "only-stars 0", "only-schemas 1", "CamelCase 0")
+	wantRows(t, db, `SELECT (schema_version_id, tag_name, tag_value)::text FROM schema_tags ORDER BY 1`,
+		`(1,"group:ada/group one","the ü group")`,
+		`(8,"group:ada/group one","the ü group")`,
+		`(8,"group:only-schemas/group one",)`)
+	wantRows(t, db, `SELECT DISTINCT (version, contributors, release_notes, last_update_date IS NULL)::text FROM schema_versions`,
+		`(1.0.0,"","",f)`)
+	// pepdbagent's next schema must not meet an id that is or was taken.
+	wantRows(t, db, "SELECT nextval('schema_records_id_seq') || ' ' || nextval('schema_versions_id_seq')", "12 12")
+}
+
+func TestUpgradeFrom0110(t *testing.T) {
+	db := newDatabase(t, "pepdbagent-0.11.0.sql", "rows-common.sql", "rows-schemas-0.11.sql")
+	conn := connect(t, db)
+	before := content(t, conn)
+	migrate(t, environment(db)).want(t, 0, "from step 12 (pepdbagent 0.11.0) to step "+newest)
+	wantNewest(t, db)
+	sameContent(t, before, content(t, conn), repairedLink)
+}
+
+// An upgrade that has nothing to archive makes no archive.
+func TestUpgradeWithoutSchemas(t *testing.T) {
+	db := newDatabase(t, "pepdbagent-0.11.1.sql", "rows-common.sql")
+	migrate(t, environment(db)).want(t, 0)
+	wantNewest(t, db)
+	wantRows(t, db, "SELECT relname FROM pg_class WHERE relname LIKE 'archived%'")
+}
+
+func TestUpgradeFrom012(t *testing.T) {
+	for _, test := range []struct {
+		name, prepare string
+	}{
+		{"create_all", ""},
+		// What Alembic's revision makes of the users who are there, and how it stamps the database.
+		{"alembic", `
+			ALTER TABLE users ALTER COLUMN number_of_schemas DROP NOT NULL;
+			UPDATE users SET number_of_schemas = NULL;
+			CREATE TABLE alembic_version (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY);
+			INSERT INTO alembic_version VALUES ('8a037f13b4e5')`},
+		{"indexed by hand", `
+			CREATE INDEX samples_project_id_idx ON samples (project_id);
+			CREATE INDEX mine ON samples (sample_name)`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			db := newDatabase(t, "pepdbagent-0.12.3.sql")
+			conn := connect(t, db)
+			// 0.12 counts the schemas itself; the rows that all releases share know nothing of it.
+			execute(t, conn, "ALTER TABLE users ALTER COLUMN number_of_schemas SET DEFAULT 0")
+			for _, file := range []string{"rows-common.sql", "rows-archives.sql", "rows-schemas-0.12.sql"} {
+				execute(t, conn, readFile(t, "testdata/"+file))
+			}
+			execute(t, conn, `
+				ALTER TABLE users ALTER COLUMN number_of_schemas DROP DEFAULT;
+				UPDATE users SET number_of_schemas = (
+					SELECT count(*) FROM schema_records AS r WHERE r.namespace = users.namespace
+				);`+test.prepare)
+			before := content(t, conn)
+			tags := query(t, conn, "SELECT t::text FROM schema_tags AS t ORDER BY id")
+
+			migrate(t, environment(db)).want(t, 0, "from step 14 (pepdbagent 0.12.0 - 0.12.3) to step "+newest)
+
+			wantNewest(t, db)
+			sameContent(t, before, content(t, conn))
+			wantRows(t, db, "SELECT t::text FROM schema_tags AS t ORDER BY id", tags...)
+			wantRows(t, db, "SELECT namespace || ' ' || number_of_schemas FROM users WHERE number_of_schemas > 0 ORDER BY id",
+				"ada 1", "only-schemas 1")
+		})
+	}
+}
+
+func TestTwiceInARow(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	migrate(t, environment(db)).want(t, 0)
+	before := dump(t, db)
+	// Nobody who wants the lock gets any further: the second run must not want it.
+	execute(t, connect(t, db), "SELECT pg_advisory_lock(x'7065706875622d6d'::bigint)")
+
+	migrate(t, environment(db)).want(t, 0, "the database is at step "+newest+", nothing to do")
+
+	if after := dump(t, db); after != before {
+		t.Errorf("the second run changed the database:\n%s", diff(before, after))
+	}
+}
+
+func TestFiveAtOnce(t *testing.T) {
+	for name, files := range map[string][]string{"empty": nil, "0.11.1": v0111} {
+		t.Run(name, func(t *testing.T) {
+			db := newDatabase(t, files...)
+			results := make([]result, 5)
+			errs := make([]error, len(results))
+			var runs sync.WaitGroup
+			for i := range results {
+				runs.Go(func() { results[i], errs[i] = runImage(context.Background(), environment(db)) })
+			}
+			runs.Wait()
+			upgraded := 0
+			for i, run := range results {
+				if errs[i] != nil {
+					t.Fatal(errs[i])
+				}
+				run.want(t, 0)
+				if strings.Contains(run.log, "step=15 name=index_foreign_keys") {
+					upgraded++
+				}
+			}
+			if upgraded != 1 {
+				t.Errorf("%d instances upgraded the database, want 1", upgraded)
+			}
+			wantNewest(t, db)
+			wantRows(t, db, "SELECT pid::text FROM pg_locks WHERE locktype = 'advisory'")
+		})
+	}
+}
+
+// The whole schema may be elsewhere: unqualified names lead to it, for this program as for pepdbagent.
+func TestOtherSchema(t *testing.T) {
+	db := newDatabase(t)
+	execute(t, connect(t, "postgres"), `ALTER DATABASE `+db+` SET search_path = "Pep Hub", public`)
+	conn := connect(t, db)
+	execute(t, conn, `CREATE SCHEMA "Pep Hub"; CREATE TABLE public.others (id int)`)
+	for _, file := range v0111 {
+		execute(t, conn, readFile(t, "testdata/"+file))
+	}
+	before := content(t, conn)
+	migrate(t, environment(db)).want(t, 0, `schema="\"Pep Hub\""`)
+	sameContent(t, before, content(t, conn), repairedLink)
+	wantRows(t, db, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace", "others")
+}
+
+func TestTargetAndBack(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	conn := connect(t, db)
+	before := content(t, conn)
+	migrate(t, environment(db, "MIGRATE_TARGET", "14")).want(t, 0, "to step 14")
+	migrate(t, environment(db, "MIGRATE_TARGET", "13")).want(t, 3, "MIGRATE_TARGET cannot be reached")
+	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "13")).want(t, 0, "migrated back", "to step 13")
+	wantRows(t, db, "SELECT version::text FROM schema_migrations", "13")
+	wantRows(t, db, "TABLE alembic_version", "44cb1e7a80de")
+	sameContent(t, before, content(t, conn), repairedLink)
+
+	full := dump(t, db)
+	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "12")).want(t, 7,
+		"1 rows of namespace_archives and 2 rows of bedbase_stats", "MIGRATE_ALLOW_DATA_LOSS=true")
+	if after := dump(t, db); after != full {
+		t.Errorf("the refused step changed the database:\n%s", diff(full, after))
+	}
+	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "12", "MIGRATE_ALLOW_DATA_LOSS", "true")).want(t, 0)
+	wantRows(t, db, "SELECT version::text FROM schema_migrations", "12")
+	wantRows(t, db, "TABLE alembic_version")
+	migrate(t, environment(db)).want(t, 0)
+	wantNewest(t, db)
+}
+
+// What 0.11 cannot hold is not dropped by going back.
+func TestDownRefusesToLoseSchemas(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	migrate(t, environment(db)).want(t, 0)
+	execute(t, connect(t, db), `
+		INSERT INTO schema_versions (schema_id, version, schema_value, release_date, last_update_date)
+		VALUES (1, '2.0.0', '{}', now(), now());
+		INSERT INTO schema_tags (tag_name, schema_version_id) VALUES ('mine', 1)`)
+	before := dump(t, db)
+	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "13")).want(t, 7,
+		"1 further versions of schemas", "1 tags")
+	if after := dump(t, db); after != before {
+		t.Errorf("the refused step changed the database:\n%s", diff(before, after))
+	}
+}
+
+// wantNewest fails the test unless the database has the newest step's very shape and both records say so.
+func wantNewest(t *testing.T, database string) {
+	t.Helper()
+	steps, err := migrator.Load(migrations.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := steps[len(steps)-1]
+	db := look(t, database, steps)
+	for _, difference := range db.Shape.Diff(last.Shape) {
+		t.Error(difference)
+	}
+	if db.Recorded != newest || db.Alembic != "8a037f13b4e5" {
+		t.Errorf("schema_migrations says %q and alembic_version %q", db.Recorded, db.Alembic)
+	}
+}
+
+// look reads the database as the program does.
+func look(t *testing.T, database string, steps migrator.Steps) schema.Database {
+	t.Helper()
+	var snapshots []schema.Shape
+	for _, step := range steps {
+		snapshots = append(snapshots, step.Shape)
+	}
+	db, err := schema.NewReader(snapshots).Read(context.Background(), connect(t, database).PgConn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+func wantRows(t *testing.T, database, sql string, want ...string) {
+	t.Helper()
+	if got := query(t, connect(t, database), sql); !slices.Equal(got, want) {
+		t.Errorf("%s\ngot  %q\nwant %q", sql, got, want)
+	}
+}
