@@ -131,7 +131,10 @@ func leaveTerminationMessage(message string) {
 // interruption is why a context was cancelled: by a signal.
 type interruption struct{ signal syscall.Signal }
 
-func (i interruption) Error() string { return "interrupted by " + i.signal.String() + "; rolled back" }
+func (i interruption) Error() string {
+	name := map[syscall.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM"}[i.signal]
+	return "interrupted by " + name + "; rolled back"
+}
 
 // interruptible returns a context that SIGINT and SIGTERM cancel. A second signal kills as usual.
 func interruptible(parent context.Context) context.Context {

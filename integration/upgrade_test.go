@@ -169,6 +169,21 @@ func TestOtherSchema(t *testing.T) {
 	wantRows(t, db, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace", "others")
 }
 
+// A superuser may run the upgrade; the tables remain the application's.
+func TestOwnerKeepsTheTables(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	conn := connect(t, db)
+	execute(t, conn, `CREATE ROLE "The App"; GRANT ALL ON SCHEMA public TO "The App"`)
+	t.Cleanup(func() { execute(t, conn, `DROP OWNED BY "The App"; DROP ROLE "The App"`) })
+	for _, table := range query(t, conn, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'") {
+		execute(t, conn, "ALTER TABLE "+table+` OWNER TO "The App"`)
+	}
+	migrate(t, environment(db)).want(t, 0)
+	wantRows(t, db, `
+		SELECT DISTINCT relowner::regrole::text FROM pg_class
+		WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'S')`, `"The App"`)
+}
+
 func TestTargetAndBack(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	conn := connect(t, db)

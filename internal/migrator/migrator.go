@@ -40,6 +40,7 @@ type Migrator struct {
 	target Step
 	config config.Config
 	log    *slog.Logger
+	logged string // the name of the step that the log has the database at
 }
 
 // Outcome is where a database was and where it is now.
@@ -209,6 +210,9 @@ func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outc
 		return Outcome{From: from, To: m.target}, nil
 	}
 	m.logPosition(db, from)
+	if err := actAs(ctx, conn, db.Owner); err != nil {
+		return Outcome{}, err
+	}
 	if err := m.run(ctx, conn, at); err != nil {
 		return Outcome{}, err
 	}
@@ -218,7 +222,24 @@ func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outc
 	return Outcome{From: from, To: m.target, Changed: true}, m.verify(ctx, conn)
 }
 
+// actAs makes new tables belong to the owner of the old ones: an application that is not a superuser could not read
+// what a superuser has made.
+func actAs(ctx context.Context, conn *pgconn.PgConn, owner string) error {
+	if owner == "" {
+		return nil
+	}
+	if _, err := conn.Exec(ctx, "SET LOCAL ROLE "+owner).ReadAll(); err != nil {
+		return fmt.Errorf("act as %s, who owns the tables: %w", owner, err)
+	}
+	return nil
+}
+
+// logPosition says where the database is, once: further attempts mostly find it there again.
 func (m *Migrator) logPosition(db schema.Database, at Step) {
+	if m.logged == at.Name && m.logged != "" {
+		return
+	}
+	m.logged = at.Name
 	switch at.Number {
 	case 0:
 		m.log.Info("recognised an empty database", "schema", db.Schema)
@@ -229,31 +250,43 @@ func (m *Migrator) logPosition(db schema.Database, at Step) {
 	}
 }
 
-// run lets golang-migrate take the steps, and believes it only as far as the driver can confirm.
+// run lets golang-migrate take the steps.
 func (m *Migrator) run(ctx context.Context, conn *pgconn.PgConn, at int) error {
 	if at == m.target.Number {
 		return nil
 	}
-	files, err := iofs.New(m.fsys, ".")
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrStep, err)
-	}
-	version := at
+	driver := &driver{ctx: ctx, conn: conn, log: m.log, steps: m.steps, version: at}
 	if at == 0 {
-		version = database.NilVersion
+		driver.version = database.NilVersion
 	}
-	driver := &driver{ctx: ctx, conn: conn, log: m.log, steps: m.steps, version: version}
+	engine, err := newEngine(m.fsys, driver)
+	if err != nil {
+		return err
+	}
+	return reach(engine, driver, m.target.Number)
+}
+
+func newEngine(fsys fs.FS, driver *driver) (*migrate.Migrate, error) {
+	files, err := iofs.New(fsys, ".")
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrStep, err)
+	}
 	engine, err := migrate.NewWithInstance("iofs", files, "postgres", driver)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrStep, err)
+		return nil, fmt.Errorf("%w: %w", ErrStep, err)
 	}
 	// Bodies that are read ahead are never freed when a step fails, and a failed attempt may be one of many.
 	engine.PrefetchMigrations = 0
-	if err := engine.Migrate(uint(m.target.Number)); err != nil {
+	return engine, nil
+}
+
+// reach takes golang-migrate's word for an error, but not for success: it returns nil when it was stopped half-way.
+func reach(engine *migrate.Migrate, driver *driver, target int) error {
+	if err := engine.Migrate(uint(target)); err != nil {
 		return err
 	}
-	if driver.version != m.target.Number {
-		return fmt.Errorf("%w: golang-migrate stopped at step %d on the way to %d", ErrStep, driver.version, m.target.Number)
+	if driver.version != target {
+		return fmt.Errorf("%w: golang-migrate stopped at step %d on the way to %d", ErrStep, driver.version, target)
 	}
 	return nil
 }

@@ -144,9 +144,6 @@ func (s *Step) addShape(text string) error {
 	if err != nil {
 		return err
 	}
-	if len(shape) == 0 {
-		return errors.New("the snapshot is empty")
-	}
 	s.Revision = shape["alembic_version"]
 	if s.Revision != "" && !revision.MatchString(s.Revision) {
 		return errors.New("alembic_version is not a revision of 12 hexadecimal digits")
@@ -199,7 +196,7 @@ func inOrder(byNumber map[int]*Step) (Steps, error) {
 			continue
 		}
 		for file, present := range map[string]bool{
-			".up.sql": step.up != "", ".down.sql": step.down != "", ".schema.txt": step.Shape != nil,
+			".up.sql": step.up != "", ".down.sql": step.down != "", ".schema.txt": len(step.Shape) > 0,
 		} {
 			if !present {
 				faults = append(faults, fmt.Errorf("step %d has no %s file, or an empty one", number, file))

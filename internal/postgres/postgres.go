@@ -37,6 +37,9 @@ const (
 	// and never answers may be one of several hosts.
 	connectTimeout = 5 * time.Second
 
+	// minConnectTimeout makes even a wait of zero one honest attempt.
+	minConnectTimeout = time.Second
+
 	// pgxConnectTimeout is what pgconn.ParseConfig sets where connect_timeout is not given.
 	pgxConnectTimeout = 2 * time.Minute
 
@@ -135,8 +138,10 @@ type attempts struct {
 
 func (a *attempts) once(ctx context.Context, deadline time.Time, work Work) error {
 	if a.conn == nil {
-		// One more second, so that a wait of zero is one honest attempt.
-		dialCtx, cancel := context.WithDeadline(ctx, deadline.Add(time.Second))
+		if soonest := time.Now().Add(minConnectTimeout); deadline.Before(soonest) {
+			deadline = soonest
+		}
+		dialCtx, cancel := context.WithDeadline(ctx, deadline)
 		defer cancel()
 		conn, err := pgconn.ConnectConfig(dialCtx, a.server.config)
 		if err != nil {

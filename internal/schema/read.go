@@ -22,6 +22,7 @@ const (
 // Database is what one look at a database shows.
 type Database struct {
 	Schema   string   // the schema that unqualified names lead to, as an SQL identifier; empty if there is none
+	Owner    string   // who owns the tables, as an SQL identifier, if it is another role that this one can act as
 	Shape    Shape    // the tables that are PEPhub's
 	Recorded string   // the version in schema_migrations, Empty, Unreadable, or "" if there is no such table
 	Alembic  string   // the revisions in alembic_version, likewise
@@ -69,7 +70,8 @@ func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error)
 	if err != nil {
 		return Database{}, fmt.Errorf("read the database's shape: %w", err)
 	}
-	database := Database{Schema: string(results[0].Rows[0][0])}
+	where := results[0].Rows[0]
+	database := Database{Schema: string(where[0]), Owner: string(where[1])}
 	var objects strings.Builder
 	for _, row := range results[1].Rows {
 		line := string(row[0])

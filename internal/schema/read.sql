@@ -4,7 +4,8 @@
 -- Rendered here rather than by pg_get_constraintdef and pg_get_indexdef: those open the table, so they would queue
 -- behind the very migration that a waiting instance is looking at; and their wording depends on the server's version.
 
--- Every name below is to mean what it means to pepdbagent, which never qualifies one.
+-- Every name below is to mean what it means to pepdbagent, which never qualifies one. The owner is whom the tables
+-- belong to, if that is another role that this one can act as.
 SELECT set_config(
     'search_path',
     coalesce(
@@ -17,7 +18,13 @@ SELECT set_config(
         quote_ident(current_schema())
     ),
     true
-);
+) AS schema,
+(
+    SELECT quote_ident(r.rolname)
+    FROM pg_class AS c
+    JOIN pg_roles AS r ON r.oid = c.relowner
+    WHERE c.oid = to_regclass('projects') AND r.rolname <> current_user AND pg_has_role(r.oid, 'MEMBER')
+) AS owner;
 
 WITH ours AS MATERIALIZED (
     SELECT c.oid, c.relname, c.relkind, c.relpersistence

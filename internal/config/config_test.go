@@ -1,0 +1,226 @@
+package config
+
+import (
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// hard has every printable ASCII character that a shell, a URL or libpq could stumble over, and some beyond ASCII.
+const hard = ` !"#$%&'()*+,-./:;<=>?@[\]^_{|}~%41é☃ `
+
+// setenv makes the given variables the whole environment that matters.
+func setenv(t *testing.T, variables map[string]string) {
+	t.Helper()
+	for _, assignment := range os.Environ() {
+		name, _, _ := strings.Cut(assignment, "=")
+		ours := name == "LOG_FORMAT" || name == "TERMINATION_LOG" || strings.HasSuffix(name, "_TIMEOUT")
+		for _, prefix := range []string{"POSTGRES_", "PG", "DATABASE_", "MIGRATE_"} {
+			ours = ours || strings.HasPrefix(name, prefix)
+		}
+		if ours {
+			t.Setenv(name, "") // so that it is restored
+			os.Unsetenv(name)
+		}
+	}
+	for name, value := range variables {
+		t.Setenv(name, value)
+	}
+}
+
+func with(base map[string]string, more ...string) map[string]string {
+	all := map[string]string{}
+	for name, value := range base {
+		all[name] = value
+	}
+	for i := 0; i < len(more); i += 2 {
+		all[more[i]] = more[i+1]
+	}
+	return all
+}
+
+var basic = map[string]string{"POSTGRES_HOST": "db", "POSTGRES_DB": "pep-db", "POSTGRES_USER": "pephub"}
+
+func TestDefaults(t *testing.T) {
+	setenv(t, with(basic, "WAIT_TIMEOUT", "", "MIGRATE_TARGET", "", "MIGRATE_ACTION", "", "POSTGRES_PORT", ""))
+	cfg, err := FromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Action != Up || cfg.Target != 0 || cfg.AllowDataLoss || cfg.WaitTimeout != time.Minute || cfg.LockTimeout != 10*time.Second {
+		t.Errorf("got %+v", cfg)
+	}
+	s := cfg.Server
+	if s.Host != "db" || s.Port != 5432 || s.Database != "pep-db" || s.User != "pephub" || s.Password != "" ||
+		s.RuntimeParams["application_name"] != "pephub-migrate" {
+		t.Errorf("connects to %s:%d %s as %s", s.Host, s.Port, s.Database, s.User)
+	}
+}
+
+func TestEverythingSet(t *testing.T) {
+	setenv(t, with(basic, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "13", "MIGRATE_ALLOW_DATA_LOSS", "true",
+		"WAIT_TIMEOUT", "2m", "LOCK_TIMEOUT", "250ms", "LOG_FORMAT", "json", "TERMINATION_LOG", "/tmp/x"))
+	cfg, err := FromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Action != Down || cfg.Target != 13 || !cfg.AllowDataLoss ||
+		cfg.WaitTimeout != 2*time.Minute || cfg.LockTimeout != 250*time.Millisecond {
+		t.Errorf("got %+v", cfg)
+	}
+	if !JSONLogs() || TerminationLog() != "/tmp/x" {
+		t.Errorf("JSON logs %v, termination log %s", JSONLogs(), TerminationLog())
+	}
+}
+
+// A password arrives as it was given, whichever way it comes.
+func TestPasswords(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	write := func(content string) string {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	escaped := url.UserPassword("pephub", hard).String()
+	keywords := "host=db dbname=pep-db user=pephub password=" + quote(hard)
+	for name, variables := range map[string]map[string]string{
+		"variable":      with(basic, "POSTGRES_PASSWORD", hard),
+		"file":          with(basic, "POSTGRES_PASSWORD_FILE", write(hard+"\r\n")),
+		"libpq":         with(basic, "PGPASSWORD", hard),
+		"URL":           {"DATABASE_URL": "postgres://" + escaped + "@db/pep-db"},
+		"URL wins":      with(basic, "POSTGRES_PASSWORD", "other", "DATABASE_URL", "postgresql://"+escaped+"@db:5432/pep-db"),
+		"SQLAlchemy's":  {"DATABASE_URL": "postgresql+psycopg://" + escaped + "@db/pep-db"},
+		"keywords":      {"DATABASE_URL": keywords},
+		"libpq's names": {"PGHOST": "db", "PGDATABASE": "pep-db", "PGUSER": "pephub", "PGPASSWORD": hard},
+	} {
+		t.Run(name, func(t *testing.T) {
+			setenv(t, variables)
+			cfg, err := FromEnv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := cfg.Server
+			if s.Password != hard || s.Host != "db" || s.Database != "pep-db" || s.User != "pephub" {
+				t.Errorf("connects to %s %s as %s with %q", s.Host, s.Database, s.User, s.Password)
+			}
+		})
+	}
+	t.Run("URL file", func(t *testing.T) {
+		setenv(t, map[string]string{"DATABASE_URL_FILE": write("postgres://" + escaped + "@db/pep-db\n")})
+		if cfg, err := FromEnv(); err != nil || cfg.Server.Password != hard {
+			t.Error(err)
+		}
+	})
+}
+
+func TestHosts(t *testing.T) {
+	type address struct {
+		host string
+		port uint16
+	}
+	for host, want := range map[string][]address{
+		"db":                  {{"db", 6000}},
+		"db:5433":             {{"db", 5433}},
+		"a, b:5433":           {{"a", 6000}, {"b", 5433}},
+		"::1":                 {{"::1", 6000}},
+		"[::1]":               {{"::1", 6000}},
+		"[::1]:5433,10.0.0.1": {{"::1", 5433}, {"10.0.0.1", 6000}},
+		"/var/run/postgresql": {{"/var/run/postgresql", 6000}},
+	} {
+		t.Run(host, func(t *testing.T) {
+			setenv(t, with(basic, "POSTGRES_HOST", host, "POSTGRES_PORT", "6000", "PGSSLMODE", "disable"))
+			cfg, err := FromEnv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := []address{{cfg.Server.Host, cfg.Server.Port}}
+			for _, fallback := range cfg.Server.Fallbacks {
+				got = append(got, address{fallback.Host, fallback.Port})
+			}
+			if len(got) != len(want) {
+				t.Fatalf("got %v, want %v", got, want)
+			}
+			for i := range want {
+				if got[i] != want[i] {
+					t.Errorf("got %v, want %v", got[i], want[i])
+				}
+			}
+		})
+	}
+	t.Run("Kubernetes' own POSTGRES_PORT", func(t *testing.T) {
+		setenv(t, with(basic, "POSTGRES_PORT", "tcp://10.96.0.1:5432"))
+		if cfg, err := FromEnv(); err != nil || cfg.Server.Port != 5432 {
+			t.Error(err)
+		}
+	})
+	t.Run("several in a URL", func(t *testing.T) {
+		setenv(t, map[string]string{"DATABASE_URL": "postgres://u@a:5432,b:5433/d?sslmode=disable"})
+		if cfg, err := FromEnv(); err != nil || len(cfg.Server.Fallbacks) != 1 || cfg.Server.Fallbacks[0].Port != 5433 {
+			t.Error(err)
+		}
+	})
+}
+
+// A message names the variable, and holds nothing of a value that may be a secret.
+func TestInvalid(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty")
+	huge := filepath.Join(t.TempDir(), "huge")
+	for file, content := range map[string]string{empty: "\n", huge: strings.Repeat("x", maxSecretSize+1)} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, test := range map[string]struct {
+		env  map[string]string
+		says string
+	}{
+		"nothing":             {nil, "POSTGRES_HOST is not set"},
+		"no database":         {map[string]string{"POSTGRES_HOST": "db"}, "POSTGRES_DB is not set"},
+		"no user":             {map[string]string{"POSTGRES_HOST": "db", "POSTGRES_DB": "d"}, "POSTGRES_USER is not set"},
+		"no host":             {with(basic, "POSTGRES_HOST", "a,,b"), "POSTGRES_HOST has an empty host"},
+		"port 0":              {with(basic, "POSTGRES_PORT", "0"), "POSTGRES_PORT"},
+		"port text":           {with(basic, "POSTGRES_HOST", "db:s3cret"), "POSTGRES_PORT"},
+		"port too high":       {with(basic, "POSTGRES_PORT", "65536"), "POSTGRES_PORT"},
+		"misspelt":            {with(basic, "MIGRATE_TARGT", "s3cret"), "MIGRATE_TARGT is not a variable"},
+		"action":              {with(basic, "MIGRATE_ACTION", "s3cret"), "MIGRATE_ACTION must be"},
+		"target text":         {with(basic, "MIGRATE_TARGET", "s3cret"), "MIGRATE_TARGET must be a whole number"},
+		"target 0":            {with(basic, "MIGRATE_TARGET", "0"), "MIGRATE_TARGET must be"},
+		"data loss":           {with(basic, "MIGRATE_ALLOW_DATA_LOSS", "s3cret"), "MIGRATE_ALLOW_DATA_LOSS must be true or false"},
+		"wait":                {with(basic, "WAIT_TIMEOUT", "s3cret"), "WAIT_TIMEOUT must be a duration"},
+		"negative wait":       {with(basic, "WAIT_TIMEOUT", "-1s"), "WAIT_TIMEOUT must not be negative"},
+		"lock":                {with(basic, "LOCK_TIMEOUT", "0s"), "LOCK_TIMEOUT must be 1ms or more"},
+		"format":              {with(basic, "LOG_FORMAT", "s3cret"), "LOG_FORMAT must be"},
+		"down without target": {with(basic, "MIGRATE_ACTION", "down"), "needs MIGRATE_TARGET"},
+		"two passwords":       {with(basic, "POSTGRES_PASSWORD", "s3cret", "POSTGRES_PASSWORD_FILE", "/s"), "are both set"},
+		"two URLs":            {map[string]string{"DATABASE_URL": "s3cret", "DATABASE_URL_FILE": "/s"}, "are both set"},
+		"no file":             {with(basic, "POSTGRES_PASSWORD_FILE", "/none/such"), "POSTGRES_PASSWORD_FILE cannot be read"},
+		"folder":              {with(basic, "POSTGRES_PASSWORD_FILE", os.TempDir()), "POSTGRES_PASSWORD_FILE cannot be read"},
+		"empty file":          {with(basic, "POSTGRES_PASSWORD_FILE", empty), "points to an empty file"},
+		"huge file":           {map[string]string{"DATABASE_URL_FILE": huge}, "DATABASE_URL_FILE is larger"},
+		"URL with slash":      {map[string]string{"DATABASE_URL": "postgres://u:s3/cret@db/d"}, "percent-encode"},
+		"URL with digits":     {map[string]string{"DATABASE_URL": "postgres://u:12/s3cret@db/d"}, "percent-encode"},
+		"URL with percent":    {map[string]string{"DATABASE_URL": "postgres://u:s3cret%zz@db/d"}, "percent-encode"},
+		"URL with hash":       {map[string]string{"DATABASE_URL": "postgres://u:s3#cret@db/d"}, "percent-encode"},
+		"URL of another kind": {map[string]string{"DATABASE_URL": "mysql://u:s3cret@db/d"}, "must begin with postgres://"},
+		"URL without name":    {map[string]string{"DATABASE_URL": "postgres://u:s3cret@db"}, "names no database"},
+		"URL with bad port":   {map[string]string{"DATABASE_URL": "postgres://u:s3cret@db:x/d"}, "DATABASE_URL"},
+		"keywords":            {map[string]string{"DATABASE_URL": "password=s3cret host='db"}, "DATABASE_URL"},
+		"sslmode":             {with(basic, "POSTGRES_PASSWORD", "s3cret", "PGSSLMODE", "maybe"), "sslmode is invalid"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			setenv(t, test.env)
+			_, err := FromEnv()
+			if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("got %v, want %q", err, test.says)
+			}
+			if err != nil && (strings.Contains(err.Error(), "s3") || strings.Contains(err.Error(), "cret")) {
+				t.Errorf("the message holds a secret: %v", err)
+			}
+		})
+	}
+}
