@@ -1,7 +1,7 @@
 # make test    everything that CI checks
 # make demo    an upgrade, on this machine, in front of your eyes
 # make image   the container image pephub-migrate
-# make lint    formatting and static checks of Go, shell and SQL
+# make lint    formatting and static checks of Go and shell
 
 POSTGRES_VERSION ?= 17
 GO_IMAGE         := golang:1.26-bookworm
@@ -31,6 +31,9 @@ lint: images
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	test -z "$$($(GO) run cmd/gofmt -l . | tee /dev/stderr)"
+	if command -v shellcheck >/dev/null; then \
+		shellcheck .ci/run integration/demo integration/offline/prepare integration/offline/postgres-entrypoint; \
+	else echo "shellcheck is not installed: the scripts were not checked" >&2; test -z "$$CI"; fi
 
 image: images
 	docker build --tag pephub-migrate .

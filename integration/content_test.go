@@ -134,20 +134,11 @@ func diff(before, after string) string {
 	return strings.Join(append(only(before, after, "- "), only(after, before, "+ ")...), "\n")
 }
 
-// sameContent fails the test unless both contents are equal but for the line that the upgrade is meant to add.
+// sameContent fails the test unless after is before with the lines in addition that the upgrade is meant to add.
 func sameContent(t *testing.T, before, after string, added ...string) {
 	t.Helper()
-	var kept []string
-	for line := range strings.SplitSeq(after, "\n") {
-		expected := false
-		for _, a := range added {
-			expected = expected || line == a
-		}
-		if !expected {
-			kept = append(kept, line)
-		}
-	}
-	if difference := diff(before, strings.Join(kept, "\n")); difference != "" {
-		t.Errorf("the content is not what it was:\n%s", difference)
+	want := strings.Join(append([]string{before}, added...), "\n")
+	if difference := diff(want, after); difference != "" {
+		t.Errorf("the content is not what it should be:\n%s", difference)
 	}
 }

@@ -210,17 +210,28 @@ func TestTargetAndBack(t *testing.T) {
 
 // What 0.11 cannot hold is not dropped by going back.
 func TestDownRefusesToLoseSchemas(t *testing.T) {
-	db := newDatabase(t, v0111...)
-	migrate(t, environment(db)).want(t, 0)
-	execute(t, connect(t, db), `
-		INSERT INTO schema_versions (schema_id, version, schema_value, release_date, last_update_date)
-		VALUES (1, '2.0.0', '{}', now(), now());
-		INSERT INTO schema_tags (tag_name, schema_version_id) VALUES ('mine', 1)`)
-	before := dump(t, db)
-	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "13")).want(t, 7,
-		"1 further versions of schemas", "1 tags")
-	if after := dump(t, db); after != before {
-		t.Errorf("the refused step changed the database:\n%s", diff(before, after))
+	for name, test := range map[string]struct{ change, complaint string }{
+		"version": {
+			"INSERT INTO schema_versions (schema_id, version, schema_value, release_date) VALUES (1, '1.0.0b', '{}', now())",
+			"no place for 1 further versions",
+		},
+		"number":     {"UPDATE schema_versions SET version = '2.1.0' WHERE id = 1", "of 1 versions"},
+		"notes":      {"UPDATE schema_versions SET release_notes = 'x' WHERE id = 1", "of 1 versions"},
+		"maintainer": {"UPDATE schema_records SET maintainers = 'x' WHERE id = 1", "of 1 versions"},
+		"no version": {"INSERT INTO schema_records (namespace, name, private) VALUES ('ada', 'bare', false)", "of 1 versions"},
+		"tag":        {"INSERT INTO schema_tags (tag_name, schema_version_id) VALUES ('mine', 1)", "and 1 tags"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := newDatabase(t, v0111...)
+			migrate(t, environment(db)).want(t, 0)
+			execute(t, connect(t, db), test.change)
+			before := dump(t, db)
+			migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "13")).want(t, 7, test.complaint)
+			if after := dump(t, db); after != before {
+				t.Errorf("the refused step changed the database:\n%s", diff(before, after))
+			}
+			migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "13", "MIGRATE_ALLOW_DATA_LOSS", "true")).want(t, 0)
+		})
 	}
 }
 
