@@ -1,5 +1,5 @@
 # make test    everything that CI checks
-# make demo    an upgrade, on this machine, in front of your eyes
+# make demo    an upgrade, in front of your eyes
 # make image   the container image pephub-migrate
 # make lint    formatting and static checks of Go and shell
 

@@ -42,9 +42,10 @@ func run(ctx context.Context, log *slog.Logger) (migrator.Outcome, error) {
 		return migrator.Outcome{}, err
 	}
 	var outcome migrator.Outcome
-	err = postgres.New(cfg.Server, cfg.WaitTimeout, log).Do(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
+	server := postgres.New(cfg.Server, cfg.WaitTimeout, log)
+	err = server.Do(ctx, func(ctx context.Context, conn *pgconn.PgConn) (progress bool, err error) {
 		outcome, err = steps.Migrate(ctx, conn)
-		return err
+		return outcome.Progress, err
 	})
 	return outcome, err
 }
@@ -88,7 +89,7 @@ func conclude(ctx context.Context, log *slog.Logger, outcome migrator.Outcome, e
 		}
 	}
 	if cause := (interruption{}); errors.As(context.Cause(ctx), &cause) {
-		err, end = cause, ending{code: 128 + int(cause.signal), hint: "the database is as it was; start again"}
+		err, end = cause, ending{code: 128 + int(cause.signal), hint: "start again; what was not committed is rolled back"}
 	}
 	var shape *migrator.ShapeError
 	if errors.As(err, &shape) {
@@ -125,7 +126,7 @@ func leaveTerminationMessage(message string) {
 		return // nobody is waiting for it
 	}
 	defer file.Close()
-	fmt.Fprint(file, message[:min(len(message), 4096)])
+	fmt.Fprint(file, strings.ToValidUTF8(message[:min(len(message), 4096)], ""))
 }
 
 // interruption is why a context was cancelled: by a signal.
@@ -133,7 +134,7 @@ type interruption struct{ signal syscall.Signal }
 
 func (i interruption) Error() string {
 	name := map[syscall.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM"}[i.signal]
-	return "interrupted by " + name + "; rolled back"
+	return "interrupted by " + name
 }
 
 // interruptible returns a context that SIGINT and SIGTERM cancel. A second signal kills as usual.
@@ -151,12 +152,18 @@ func interruptible(parent context.Context) context.Context {
 	return ctx
 }
 
-// newLogger writes to standard error; standard output is for results.
+// newLogger writes to standard error; standard output is for results. A duration reads 61ms in either format.
 func newLogger() *slog.Logger {
+	options := &slog.HandlerOptions{ReplaceAttr: func(_ []string, attr slog.Attr) slog.Attr {
+		if attr.Value.Kind() == slog.KindDuration {
+			attr.Value = slog.StringValue(attr.Value.Duration().String())
+		}
+		return attr
+	}}
 	if config.JSONLogs() {
-		return slog.New(slog.NewJSONHandler(os.Stderr, nil))
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, nil))
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
 }
 
 // version is the tag or the commit that the binary was built from.

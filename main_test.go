@@ -39,7 +39,7 @@ func TestExitCodes(t *testing.T) {
 		"step":                        {background, &migrator.StepError{Err: errors.New("x")}, 7},
 		"result":                      {background, &migrator.ShapeError{Class: migrator.ErrResult}, 8},
 		"newer":                       {background, migrator.ErrNewer, 9},
-		"busy":                        {background, postgres.ErrOtherInstance, 11},
+		"busy":                        {background, postgres.ErrBusy, 11},
 		"step that could not lock":    {background, fmt.Errorf("%w: %w", postgres.ErrBusy, &migrator.StepError{Err: errors.New("x")}), 11},
 		"interrupted":                 {interrupted, context.Canceled, 143},
 		"interrupted by the keyboard": {cancelled(syscall.SIGINT), errors.New("x"), 130},

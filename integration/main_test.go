@@ -35,7 +35,7 @@ const (
 var server struct {
 	container testcontainers.Container
 	network   string
-	address   string // as this machine reaches it
+	address   string // as the tests reach it
 }
 
 func TestMain(m *testing.M) {
@@ -82,15 +82,14 @@ func start(ctx context.Context, provider *testcontainers.DockerProvider) (stop f
 	if err != nil {
 		return stop, err
 	}
-	stop = func() { net.Remove(context.Background()) }
+	stop = func() {
+		testcontainers.TerminateContainer(server.container)
+		net.Remove(context.Background())
+	}
 	server.network = net.Name
 	server.container, err = startPostgres(ctx, "db")
 	if err != nil {
 		return stop, err
-	}
-	stop = func() {
-		testcontainers.TerminateContainer(server.container)
-		net.Remove(context.Background())
 	}
 	server.address, err = server.container.PortEndpoint(ctx, "5432/tcp", "")
 	return stop, err

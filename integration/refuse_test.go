@@ -1,9 +1,12 @@
 package integration
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/testcontainers/testcontainers-go"
 )
 
@@ -86,6 +89,19 @@ func TestUnrecognised(t *testing.T) {
 			"ALTER TABLE samples DROP CONSTRAINT samples_parent_guid_fkey",
 			6, []string{"constraint samples.samples_parent_guid_fkey is missing"},
 		},
+		"index of that name and other columns": {
+			"CREATE INDEX stars_project_id_idx ON stars (star_date)",
+			6, []string{"index stars.stars_project_id_idx is"},
+		},
+		"another program's, with golang-migrate": {
+			"DROP SCHEMA public CASCADE; CREATE SCHEMA public; CREATE TABLE orders (id int);" +
+				"CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL); INSERT INTO schema_migrations VALUES (20230101, false)",
+			6, []string{"holds other tables (orders) and none of PEPhub's"},
+		},
+		"in a schema that no name leads to": {
+			"ALTER SCHEMA public RENAME TO pep; CREATE SCHEMA public",
+			6, []string{"schema public holds none of PEPhub's tables, but schema pep does"},
+		},
 		"table of a newer release": {
 			"CREATE TABLE schema_tags (id int)",
 			6, []string{"table schema_tags is not expected"},
@@ -132,7 +148,39 @@ func TestFailingStep(t *testing.T) {
 
 // The outcome is left for Kubernetes, if it is there to read it; and the log can be for a collector.
 func TestTerminationMessage(t *testing.T) {
-	run := migrate(t, environment("x", "POSTGRES_HOST", "db:1", "WAIT_TIMEOUT", "0s", "LOG_FORMAT", "json",
-		"TERMINATION_LOG", "/dev/stdout"), testcontainers.WithCmd())
-	run.want(t, 4, `"level":"ERROR","msg":"postgresql not reachable`, `"exit_code":4`, "postgresql not reachable within 0s: ")
+	// Root may open the pipe that is the standard output of a container.
+	asRoot := testcontainers.WithConfigModifier(func(config *container.Config) { config.User = "0" })
+	migrate(t, environment("x", "POSTGRES_HOST", "db:1", "WAIT_TIMEOUT", "0s", "LOG_FORMAT", "json",
+		"TERMINATION_LOG", "/dev/stdout"), asRoot).want(t, 4,
+		`"level":"ERROR","msg":"postgresql not reachable`, `"exit_code":4`,
+		"; check that the server runs and that POSTGRES_HOST leads to it") // joined by a semicolon there only
+}
+
+// Replicas that wait for each other's turn are no progress while the one with the lock waits for a session that never
+// lets go of a table.
+func TestBlockedByAnotherSession(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	blocker := connect(t, db)
+	execute(t, blocker, "BEGIN; SELECT FROM projects")
+	before := dump(t, db)
+	results := make([]result, 3)
+	errs := make([]error, len(results))
+	var runs sync.WaitGroup
+	for i := range results {
+		runs.Go(func() {
+			results[i], errs[i] = runImage(context.Background(), environment(db, "WAIT_TIMEOUT", "3s", "LOCK_TIMEOUT", "500ms"))
+		})
+	}
+	runs.Wait()
+	for i, run := range results {
+		if errs[i] != nil {
+			t.Fatal(errs[i])
+		}
+		run.want(t, 11, "locked by another session within 3s")
+	}
+	if after := dump(t, db); after != before {
+		t.Errorf("a run that gave up changed the database:\n%s", diff(before, after))
+	}
+	execute(t, blocker, "COMMIT")
+	migrate(t, environment(db)).want(t, 0)
 }

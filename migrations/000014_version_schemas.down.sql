@@ -34,7 +34,9 @@ BEGIN
         SELECT
         FROM archived_schema_group_relations AS m
         JOIN archived_schema_groups AS g ON g.id = m.group_id
-        WHERE m.schema_id = v.schema_id AND t.tag_name = 'group:' || g.namespace || '/' || g.name
+        WHERE m.schema_id = v.schema_id
+            AND t.tag_name = 'group:' || g.namespace || '/' || g.name
+            AND t.tag_value IS NOT DISTINCT FROM g.description
     );
 
     IF versions + details + tags > 0

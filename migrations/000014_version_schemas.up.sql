@@ -6,10 +6,6 @@
 -- lost, and one that reads now and writes later would deadlock with the locks that DROP and ALTER take.
 LOCK TABLE users, projects, schemas, schema_groups, schema_group_relations IN ACCESS EXCLUSIVE MODE;
 
-SELECT set_config('pephub_migrate.linked_projects', count(*)::text, true)
-FROM projects
-WHERE schema_id IS NOT NULL;
-
 CREATE TABLE schema_records (
     id serial PRIMARY KEY,
     namespace varchar NOT NULL REFERENCES users (namespace) ON DELETE CASCADE,
@@ -109,6 +105,10 @@ FROM (
     HAVING count(*) = 1
 ) AS s
 WHERE p.schema_id IS NULL AND p.pep_schema = s.path;
+
+SELECT set_config('pephub_migrate.linked_projects', count(*)::text, true)
+FROM projects
+WHERE schema_id IS NOT NULL;
 
 ALTER TABLE projects DROP CONSTRAINT projects_schema_id_fkey;
 ALTER TABLE projects

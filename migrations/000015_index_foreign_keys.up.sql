@@ -2,12 +2,30 @@
 -- Data: stays as it is; users.number_of_schemas is counted where Alembic's upgrade to 0.12 left it NULL.
 -- Undo: drops the indexes.
 
+-- All at once and before anything else, so that the step never holds one lock while it waits for another. The indexes
+-- leave readers alone.
+LOCK TABLE
+    projects, samples, subsamples, stars, views, views_samples, project_history, sample_history, namespace_archives,
+    schema_tags
+IN SHARE MODE;
+
 -- Alembic's revision 8a037f13b4e5 adds the column without a value for the users who are there, and pepdbagent 0.12
--- fails on each of them: NULL + 1 when they make a schema, and the whole list of namespaces.
-UPDATE users AS u
-SET number_of_schemas = (SELECT count(*) FROM schema_records AS r WHERE r.namespace = u.namespace)
-WHERE u.number_of_schemas IS NULL;
-ALTER TABLE users ALTER COLUMN number_of_schemas SET NOT NULL;
+-- fails on each of them: NULL + 1 when they make a schema, and the whole list of namespaces. Where the column is as it
+-- should be, nobody need be kept from reading users.
+DO $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = 'users'::regclass AND attname = 'number_of_schemas' AND NOT attnotnull
+    ) THEN
+        LOCK TABLE users IN ACCESS EXCLUSIVE MODE;
+        UPDATE users AS u
+        SET number_of_schemas = (SELECT count(*) FROM schema_records AS r WHERE r.namespace = u.namespace)
+        WHERE u.number_of_schemas IS NULL;
+        ALTER TABLE users ALTER COLUMN number_of_schemas SET NOT NULL;
+    END IF;
+END
+$$;
 
 -- Without them PEPhub scans all samples to read one project, and again for each sample it deletes. The names are
 -- PostgreSQL's own, not SQLAlchemy's ix_…: should pepdbagent index the same column one day, its migration finds

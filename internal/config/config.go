@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -73,7 +74,8 @@ func TerminationLog() string { return cmp.Or(os.Getenv("TERMINATION_LOG"), "/dev
 // JSONLogs reports whether the log is for a collector rather than a person.
 func JSONLogs() bool { return os.Getenv("LOG_FORMAT") == "json" }
 
-// FromEnv reads the environment and the files it points to. Every error wraps ErrInvalid.
+// FromEnv reads the environment and the files it points to, and takes empty variables of ours out of it. Every error
+// wraps ErrInvalid.
 func FromEnv() (Config, error) {
 	cfg, err := fromEnv()
 	if err != nil {
@@ -122,11 +124,14 @@ func variables() map[string]bool {
 	return names
 }
 
+// serviceLink matches what Kubernetes sets in every pod beside a Service that is named "migrate".
+var serviceLink = regexp.MustCompile(`^MIGRATE_(SERVICE|PORT)(_|$)`)
+
 // refuseUnknown catches MIGRATE_TARGT, which would otherwise mean "up to the newest" without a word.
 func refuseUnknown(names map[string]bool) error {
 	for _, assignment := range os.Environ() {
 		name, _, _ := strings.Cut(assignment, "=")
-		if strings.HasPrefix(name, "MIGRATE_") && !names[name] {
+		if strings.HasPrefix(name, "MIGRATE_") && !names[name] && !serviceLink.MatchString(name) {
 			return fmt.Errorf("%s is not a variable of this program; correct its name or unset it", name)
 		}
 	}

@@ -46,7 +46,7 @@ func with(base map[string]string, more ...string) map[string]string {
 var basic = map[string]string{"POSTGRES_HOST": "db", "POSTGRES_DB": "pep-db", "POSTGRES_USER": "pephub"}
 
 func TestDefaults(t *testing.T) {
-	setenv(t, with(basic, "WAIT_TIMEOUT", "", "MIGRATE_TARGET", "", "MIGRATE_ACTION", "", "POSTGRES_PORT", ""))
+	setenv(t, with(basic, "MIGRATE_PORT_80_TCP", "tcp://10.0.0.1:80", "MIGRATE_SERVICE_HOST", "10.0.0.1", "WAIT_TIMEOUT", "", "MIGRATE_TARGET", "", "MIGRATE_ACTION", "", "POSTGRES_PORT", ""))
 	cfg, err := FromEnv()
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestPasswords(t *testing.T) {
 		return file
 	}
 	escaped := url.UserPassword("pephub", hard).String()
-	keywords := "host=db dbname=pep-db user=pephub password=" + quote(hard)
+	keywords := "host=db dbname=pep-db user = pephub password=" + quote(hard)
 	for name, variables := range map[string]map[string]string{
 		"variable":      with(basic, "POSTGRES_PASSWORD", hard),
 		"file":          with(basic, "POSTGRES_PASSWORD_FILE", write(hard+"\r\n")),
@@ -206,6 +206,10 @@ func TestInvalid(t *testing.T) {
 		"URL with digits":     {map[string]string{"DATABASE_URL": "postgres://u:12/s3cret@db/d"}, "percent-encode"},
 		"URL with percent":    {map[string]string{"DATABASE_URL": "postgres://u:s3cret%zz@db/d"}, "percent-encode"},
 		"URL with hash":       {map[string]string{"DATABASE_URL": "postgres://u:s3#cret@db/d"}, "percent-encode"},
+		"URL with question":   {map[string]string{"DATABASE_URL": "postgres://u:12?s3cret@db/d", "PGDATABASE": "d"}, "percent-encode"},
+		"URL without host":    {map[string]string{"DATABASE_URL": "postgres://u:s3cret@/d"}, "names no host"},
+		"URL without user":    {map[string]string{"DATABASE_URL": "postgres://db/d"}, "names no user"},
+		"keywords, no host":   {map[string]string{"DATABASE_URL": "dbname=d user=u password=s3cret"}, "names no host"},
 		"URL of another kind": {map[string]string{"DATABASE_URL": "mysql://u:s3cret@db/d"}, "must begin with postgres://"},
 		"URL without name":    {map[string]string{"DATABASE_URL": "postgres://u:s3cret@db"}, "names no database"},
 		"URL with bad port":   {map[string]string{"DATABASE_URL": "postgres://u:s3cret@db:x/d"}, "DATABASE_URL"},

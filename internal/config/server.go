@@ -74,7 +74,7 @@ func fromURL(databaseURL string) (*pgconn.Config, error) {
 	databaseURL = sqlalchemyDriver.ReplaceAllString(databaseURL, "postgresql://")
 	if strings.Contains(databaseURL, "://") {
 		parsed, err := url.Parse(databaseURL)
-		if err != nil || parsed.User == nil && strings.Contains(parsed.Path, "@") {
+		if err != nil || parsed.User == nil && strings.Contains(databaseURL, "@") {
 			return nil, errors.New("DATABASE_URL is not a URL; percent-encode what is special in the password")
 		}
 		if parsed.Scheme != "postgres" && parsed.Scheme != "postgresql" {
@@ -86,10 +86,30 @@ func fromURL(databaseURL string) (*pgconn.Config, error) {
 		return nil, errors.New("DATABASE_URL, or one of libpq's PG… variables, cannot be understood; " +
 			"see the PostgreSQL documentation on connection strings")
 	}
-	if server.Database == "" {
-		return nil, errors.New("DATABASE_URL names no database")
+	for _, required := range []struct{ what, value, variable string }{
+		{"host", given(databaseURL, "host"), "PGHOST"},
+		{"database", server.Database, "PGDATABASE"},
+		{"user", given(databaseURL, "user"), "PGUSER"},
+	} {
+		if required.value == "" && os.Getenv(required.variable) == "" {
+			return nil, fmt.Errorf("DATABASE_URL names no %s", required.what)
+		}
 	}
 	return server, nil
+}
+
+// given returns what a well-formed connection string says of host or user, for which pgconn has defaults: the local
+// socket, and the name of the operating system's user.
+func given(databaseURL, keyword string) string {
+	if !strings.Contains(databaseURL, "://") {
+		return regexp.MustCompile(`(?:^|\s)` + keyword + `\s*=\s*\S+`).FindString(databaseURL)
+	}
+	parsed, err := url.Parse(databaseURL)
+	if err != nil {
+		return ""
+	}
+	inAuthority := map[string]string{"host": parsed.Host, "user": parsed.User.Username()}[keyword]
+	return cmp.Or(parsed.Query().Get(keyword), inAuthority)
 }
 
 // fromVariables puts the single variables together. libpq's own stand in for those that are not set, so that the

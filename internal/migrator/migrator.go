@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,14 +41,15 @@ type Migrator struct {
 	target Step
 	config config.Config
 	log    *slog.Logger
-	logged string // the name of the step that the log has the database at
+	logged bool // whether the log says where the database was found
 }
 
-// Outcome is where a database was and where it is now.
+// Outcome is where a database was and where it is now. Of an attempt that failed, only Progress counts.
 type Outcome struct {
-	From    Step // the zero Step for an empty database
-	To      Step
-	Changed bool // false if there was nothing to do
+	From     Step // the zero Step for an empty database
+	To       Step
+	Changed  bool // false if there was nothing to do
+	Progress bool // whether somebody, this instance or another, got on with the job
 }
 
 // New returns a migrator for the steps in fsys. The error is about the set of steps, or wraps ErrTarget.
@@ -75,43 +77,38 @@ func New(fsys fs.FS, cfg config.Config, log *slog.Logger) (*Migrator, error) {
 }
 
 // Migrate is one attempt to bring the database behind conn to the target. Either it is there afterwards, or it is
-// as it was. The error wraps ErrUnrecognised, ErrNewer, ErrTarget, ErrStep, ErrResult or postgres.ErrOtherInstance, or
-// is the connection's.
+// as it was. The error wraps ErrUnrecognised, ErrNewer, ErrTarget, ErrStep, ErrResult, postgres.ErrBusy or
+// postgres.ErrStandby, or is the connection's.
+//
+// The first look, without the lock, only serves to find that there is nothing to do. PostgreSQL does not read all its
+// catalogs as of one moment, so what it shows while another instance commits may be a mixture of before and after.
 func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
-	db, at, err := m.look(ctx, conn)
+	db, err := m.reader.Read(ctx, conn)
 	if err != nil {
 		return Outcome{}, err
 	}
-	if m.done(db, at) {
+	if at, err := m.position(db); err == nil && m.done(db, at) {
 		return Outcome{From: m.target, To: m.target}, nil
 	}
-	var outcome Outcome
-	err = m.inTransaction(ctx, conn, func() error {
-		outcome, err = m.migrateLocked(ctx, conn)
-		return err
-	})
-	return outcome, err
+	if db.Standby {
+		return Outcome{}, postgres.ErrStandby
+	}
+	return m.inTransaction(ctx, conn, m.migrateLocked)
 }
 
-// look reads the database and recognises the step it is at.
-func (m *Migrator) look(ctx context.Context, conn *pgconn.PgConn) (schema.Database, int, error) {
-	db, err := m.reader.Read(ctx, conn)
-	if err != nil {
-		return db, 0, err
-	}
+// position recognises the step that the database is at, and refuses to go the wrong way from there.
+func (m *Migrator) position(db schema.Database) (int, error) {
 	at, err := m.steps.recognise(db)
-	if err != nil {
-		return db, 0, err
-	}
 	switch {
-	case at == m.target.Number:
+	case err != nil:
+		return 0, err
 	case at > m.target.Number && m.config.Action == config.Up:
-		err = fmt.Errorf("%w: the database is at step %d already, and only MIGRATE_ACTION=down goes back to %d",
+		return 0, fmt.Errorf("%w: the database is at step %d already, and only MIGRATE_ACTION=down goes back to %d",
 			ErrTarget, at, m.target.Number)
 	case at < m.target.Number && m.config.Action == config.Down:
-		err = fmt.Errorf("%w: the database is at step %d, and down cannot lead to %d", ErrTarget, at, m.target.Number)
+		return 0, fmt.Errorf("%w: the database is at step %d, and down cannot lead to %d", ErrTarget, at, m.target.Number)
 	}
-	return db, at, err
+	return at, nil
 }
 
 // done reports whether there is nothing left to do, not even to write it down.
@@ -120,28 +117,32 @@ func (m *Migrator) done(db schema.Database, at int) bool {
 	if alembic == schema.Empty {
 		alembic = ""
 	}
-	return at == m.target.Number && db.Version() == at && alembic == m.target.Revision
+	return at == m.target.Number && db.Recorded == strconv.Itoa(at) && alembic == m.target.Revision
 }
 
-// inTransaction runs work between BEGIN and COMMIT, under the lock. When it returns an error, nothing has happened.
-func (m *Migrator) inTransaction(ctx context.Context, conn *pgconn.PgConn, work func() error) (err error) {
+// inTransaction runs work between BEGIN and COMMIT, under the lock. When work or BEGIN fails, nothing has happened;
+// when COMMIT fails, another look at the database must tell.
+func (m *Migrator) inTransaction(
+	ctx context.Context, conn *pgconn.PgConn, work func(context.Context, *pgconn.PgConn) (Outcome, error),
+) (outcome Outcome, err error) {
 	defer func() {
 		if err != nil {
-			m.rollback(conn)
+			rollback(conn)
 		}
 	}()
-	if err := m.begin(ctx, conn); err != nil {
-		return err
+	if outcome, err = m.begin(ctx, conn); err != nil {
+		return outcome, err
 	}
-	if err := work(); err != nil {
-		return err
+	if outcome, err = work(ctx, conn); err != nil {
+		return outcome, err
 	}
-	return commit(ctx, conn)
+	return outcome, commit(ctx, conn)
 }
 
 // begin opens the transaction and takes the lock, in one round trip. A lock that is taken is not waited for here: a
-// statement that waits holds a snapshot, which delays VACUUM and CREATE INDEX CONCURRENTLY everywhere else.
-func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) error {
+// statement that waits holds a snapshot, which delays VACUUM and CREATE INDEX CONCURRENTLY everywhere else. Who holds
+// it makes progress unless its session waits for a lock in turn, or for a client that is gone.
+func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	settings := map[string]string{
 		"lock_timeout": fmt.Sprintf("%dms", m.config.LockTimeout.Milliseconds()),
 		// A step takes as long as it takes, whatever the role or the database is set to.
@@ -160,22 +161,41 @@ func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) error {
 	}
 	results, err := conn.Exec(ctx, fmt.Sprintf(`
 		BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
-		SELECT pg_try_advisory_xact_lock(%d);
+		SELECT pg_try_advisory_xact_lock(%[1]d);
+		SELECT EXISTS (
+			SELECT
+			FROM pg_locks AS l
+			JOIN pg_stat_activity AS a ON a.pid = l.pid
+			WHERE l.locktype = 'advisory' AND l.granted
+				AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+				AND (l.classid::bigint << 32 | l.objid::bigint) = %[1]d
+				AND coalesce(a.state, 'active') = 'active'
+				AND NOT EXISTS (SELECT FROM pg_locks AS w WHERE w.pid = l.pid AND NOT w.granted)
+		);
 		SELECT set_config(name, value, true)
-		FROM (VALUES %s) AS s (name, value)
+		FROM (VALUES %[2]s) AS s (name, value)
 		WHERE name LIKE '%%.%%' OR current_setting(name, true) IS NOT NULL;`,
 		int64(lockKey), strings.Join(values, ", "))).ReadAll()
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return Outcome{}, fmt.Errorf("begin: %w", err)
 	}
-	if string(results[1].Rows[0][0]) != "t" {
-		return postgres.ErrOtherInstance
+	if locked := string(results[1].Rows[0][0]) == "t"; locked {
+		return Outcome{}, nil
 	}
-	return nil
+	if active := string(results[2].Rows[0][0]) == "t"; active {
+		return Outcome{Progress: true}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
+	}
+	return Outcome{}, fmt.Errorf("%w: another instance waits for a lock itself", postgres.ErrBusy)
 }
 
+// commitTimeout bounds how long an interrupted run waits for the answer to its COMMIT.
+const commitTimeout = 10 * time.Second
+
 // commit reports success only if the server says so: it answers COMMIT with ROLLBACK in a transaction that has failed.
+// It is not interrupted: nobody could tell whether a cancelled COMMIT took place.
 func commit(ctx context.Context, conn *pgconn.PgConn) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
 	results, err := conn.Exec(ctx, "COMMIT").ReadAll()
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)
@@ -188,12 +208,12 @@ func commit(ctx context.Context, conn *pgconn.PgConn) error {
 
 // rollback leaves the connection fit for the next attempt, or closes it; the server then rolls back by itself. It
 // has a context of its own, because the caller's may be what ended the work.
-func (m *Migrator) rollback(conn *pgconn.PgConn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if conn.IsClosed() {
+func rollback(conn *pgconn.PgConn) {
+	if conn.IsClosed() || conn.TxStatus() == 'I' {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
 	if _, err := conn.Exec(ctx, "ROLLBACK").ReadAll(); err != nil {
 		conn.Close(ctx)
 	}
@@ -201,25 +221,31 @@ func (m *Migrator) rollback(conn *pgconn.PgConn) {
 
 // migrateLocked does the work of the transaction. It looks again first: another instance may have been quicker.
 func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
-	db, at, err := m.look(ctx, conn)
+	db, err := m.reader.Read(ctx, conn)
+	if err != nil {
+		return Outcome{}, err
+	}
+	at, err := m.position(db)
 	if err != nil {
 		return Outcome{}, err
 	}
 	from, _ := m.steps.find(at)
+	outcome := Outcome{From: from, To: m.target}
 	if m.done(db, at) {
-		return Outcome{From: from, To: m.target}, nil
+		return outcome, nil
 	}
+	outcome.Changed = true
 	m.logPosition(db, from)
 	if err := actAs(ctx, conn, db.Owner); err != nil {
-		return Outcome{}, err
+		return outcome, err
 	}
-	if err := m.run(ctx, conn, at); err != nil {
-		return Outcome{}, err
+	if outcome.Progress, err = m.run(ctx, conn, at); err != nil {
+		return outcome, err
 	}
 	if err := m.record(ctx, conn, db.Alembic != ""); err != nil {
-		return Outcome{}, err
+		return outcome, err
 	}
-	return Outcome{From: from, To: m.target, Changed: true}, m.verify(ctx, conn)
+	return outcome, m.verify(ctx, conn)
 }
 
 // actAs makes new tables belong to the owner of the old ones: an application that is not a superuser could not read
@@ -236,10 +262,10 @@ func actAs(ctx context.Context, conn *pgconn.PgConn, owner string) error {
 
 // logPosition says where the database is, once: further attempts mostly find it there again.
 func (m *Migrator) logPosition(db schema.Database, at Step) {
-	if m.logged == at.Name && m.logged != "" {
+	if m.logged {
 		return
 	}
-	m.logged = at.Name
+	m.logged = true
 	switch at.Number {
 	case 0:
 		m.log.Info("recognised an empty database", "schema", db.Schema)
@@ -250,20 +276,22 @@ func (m *Migrator) logPosition(db schema.Database, at Step) {
 	}
 }
 
-// run lets golang-migrate take the steps.
-func (m *Migrator) run(ctx context.Context, conn *pgconn.PgConn, at int) error {
+// run lets golang-migrate take the steps. It reports progress if at least one of them ran.
+func (m *Migrator) run(ctx context.Context, conn *pgconn.PgConn, at int) (progress bool, err error) {
 	if at == m.target.Number {
-		return nil
+		return false, nil
 	}
 	driver := &driver{ctx: ctx, conn: conn, log: m.log, steps: m.steps, version: at}
 	if at == 0 {
 		driver.version = database.NilVersion
 	}
+	start := driver.version
 	engine, err := newEngine(m.fsys, driver)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return reach(engine, driver, m.target.Number)
+	err = reach(engine, driver, m.target.Number)
+	return driver.version != start, err
 }
 
 func newEngine(fsys fs.FS, driver *driver) (*migrate.Migrate, error) {

@@ -40,24 +40,42 @@ func (e *ShapeError) Unwrap() error { return e.Class }
 // two version tables say is evidence of somebody who knows more than this image, and nothing beyond that: Alembic
 // stamps a database without looking at it.
 func (s Steps) recognise(db schema.Database) (int, error) {
+	if len(db.Elsewhere) > 0 {
+		return 0, fmt.Errorf("%w: schema %s holds none of PEPhub's tables, but schema %s does; "+
+			"set the role's search_path to it, or PGOPTIONS=-csearch_path=…, as for the application",
+			ErrUnrecognised, db.Schema, strings.Join(db.Elsewhere, ", "))
+	}
+	if len(db.Others) > 0 {
+		return 0, fmt.Errorf("%w: schema %s holds other tables (%s) and none of PEPhub's",
+			ErrUnrecognised, db.Schema, strings.Join(db.Others, ", "))
+	}
 	if err := s.checkEvidence(db); err != nil {
 		return 0, err
 	}
-	if len(db.Shape.Names("table")) == 0 {
-		if len(db.Others) > 0 {
-			return 0, fmt.Errorf("%w: schema %s holds other tables (%s) and none of PEPhub's",
-				ErrUnrecognised, db.Schema, strings.Join(db.Others, ", "))
-		}
-		if len(db.Shape) == 0 {
-			return 0, nil
-		}
+	if len(db.Shape) == 0 {
+		return 0, nil
 	}
 	for i := len(s) - 1; i >= 0; i-- {
 		if s[i].matches(db.Shape) {
-			return s[i].Number, nil
+			return s[i].Number, s.checkIndexes(db.Shape)
 		}
 	}
 	return 0, s.nearest(db.Shape)
+}
+
+// checkIndexes refuses an index of the operator's own that goes by the name of one of the newest step's and is not
+// the same: the step would take it for its own.
+func (s Steps) checkIndexes(shape schema.Shape) error {
+	var differences []schema.Difference
+	for _, difference := range shape.Diff(s.newest().Shape) {
+		if strings.HasPrefix(difference.Object, "index ") && difference.Have != "" {
+			differences = append(differences, difference)
+		}
+	}
+	if len(differences) == 0 {
+		return nil
+	}
+	return &ShapeError{Class: ErrUnrecognised, Nearest: s.newest(), Differences: differences}
 }
 
 func (s Steps) checkEvidence(db schema.Database) error {

@@ -67,7 +67,7 @@ var (
 
 	// What would end the transaction that all steps share, or cannot run inside one. Text within quotes is
 	// removed before: BEGIN and END belong to PL/pgSQL there.
-	quoted           = regexp.MustCompile(`(?s)\$\$.*?\$\$|'[^']*'|--[^\n]*`)
+	quoted           = regexp.MustCompile(`(?s)\$\w*\$.*?\$\w*\$|'[^']*'|--[^\n]*|/\*.*?\*/`)
 	forbiddenCommand = regexp.MustCompile(`(?is)(?:^|;)\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE|VACUUM|COPY)\b`)
 	concurrently     = regexp.MustCompile(`(?i)\bCONCURRENTLY\b`)
 )

@@ -33,8 +33,8 @@ func TestEmbeddedStepsAreFaultless(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if newest := steps.newest(); newest.Number != 15 || newest.Revision != "8a037f13b4e5" {
-		t.Errorf("the newest step is %d with revision %q", newest.Number, newest.Revision)
+	if steps.newest().Revision == "" {
+		t.Error("the newest step has no Alembic revision")
 	}
 	for i, step := range steps {
 		if i > 0 && len(step.Shape.Diff(steps[i-1].Shape)) == 0 && len(step.Shape) == len(steps[i-1].Shape) {
@@ -106,6 +106,7 @@ func TestLoadAllowsBlocks(t *testing.T) {
 			IF true THEN BEGIN NULL; END; END IF;
 		END
 		$$;
+		DO $body$ BEGIN NULL; END; $body$; /* ; COMMIT; */
 		SELECT '; COMMIT;', CASE WHEN true THEN 1 END; -- ; ROLLBACK; CONCURRENTLY`)(steps)
 	if _, err := Load(steps); err != nil {
 		t.Error(err)

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -28,12 +29,13 @@ const (
 	adminShutdown         = "57P01"
 	crashShutdown         = "57P02"
 	cannotConnectNow      = "57P03"
+	queryCanceled         = "57014"
 	readOnlyTransaction   = "25006"
 )
 
-// Retryable reports whether a later attempt may succeed where this one failed with err and left nothing behind.
-func Retryable(err error) bool {
-	if errors.Is(err, ErrBusy) {
+// retryable reports whether a later attempt may succeed where this one failed with err and left nothing behind.
+func retryable(err error) bool {
+	if errors.Is(err, ErrBusy) || isReadOnly(err) {
 		return true
 	}
 	if code := sqlState(err); code != "" {
@@ -51,10 +53,15 @@ func isPassing(code string) bool {
 	case tooManyConnections,
 		serializationFailure, deadlockDetected, lockNotAvailable,
 		adminShutdown, crashShutdown, cannotConnectNow,
-		readOnlyTransaction: // a standby; the next attempt may find the primary
+		queryCanceled: // not by us: a statement_timeout of the role, or an administrator
 		return true
 	}
 	return strings.HasPrefix(code, connectionException)
+}
+
+// isReadOnly recognises a standby, also one that was the primary when the work began.
+func isReadOnly(err error) bool {
+	return errors.Is(err, ErrStandby) || sqlState(err) == readOnlyTransaction
 }
 
 func isBusy(err error) bool {
@@ -75,9 +82,14 @@ func classify(err error) error {
 	return err
 }
 
-// isTLS recognises a certificate that is not to be trusted. A retry would find the same one.
+// isTLS recognises a certificate that is not to be trusted, and a server that does not speak TLS. A retry would find
+// the same one. With sslmode verify-ca pgconn checks the certificate itself, so that crypto/tls's own error is missing.
 func isTLS(err error) bool {
-	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(tls.RecordHeaderError))
+	return errors.As(err, new(*tls.CertificateVerificationError)) ||
+		errors.As(err, new(x509.UnknownAuthorityError)) ||
+		errors.As(err, new(x509.CertificateInvalidError)) ||
+		errors.As(err, new(x509.HostnameError)) ||
+		errors.As(err, new(tls.RecordHeaderError))
 }
 
 // isNetwork recognises a connection that could not be made or was lost. Everything that pgconn reports while it
@@ -97,8 +109,8 @@ func reason(err error) string {
 	var dnsErr *net.DNSError
 	var errno syscall.Errno
 	switch {
-	case errors.Is(err, ErrOtherInstance):
-		return "another instance is migrating"
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrStandby):
+		return err.Error()
 	case errors.As(err, &pgErr):
 		return pgErr.Message
 	case errors.As(err, &dnsErr):

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,12 +22,11 @@ var (
 	// privilege, no such database. A retry does not help.
 	ErrRefused = errors.New("refused by postgresql")
 
-	// ErrBusy means that locks were held by others until the wait was over.
+	// ErrBusy means that locks were held by others until the wait was over. Work returns it, wrapped, to be run again.
 	ErrBusy = errors.New("locked by another session")
 
-	// ErrOtherInstance is an ErrBusy that work returns to be run again when another run of this program holds the
-	// lock. It is progress: the wait begins anew.
-	ErrOtherInstance = fmt.Errorf("%w: another instance is migrating", ErrBusy)
+	// ErrStandby is what work returns to be run again on the primary.
+	ErrStandby = errors.New("the server is a standby and cannot be written to")
 )
 
 const (
@@ -40,9 +37,6 @@ const (
 	// minConnectTimeout makes even a wait of zero one honest attempt.
 	minConnectTimeout = time.Second
 
-	// pgxConnectTimeout is what pgconn.ParseConfig sets where connect_timeout is not given.
-	pgxConnectTimeout = 2 * time.Minute
-
 	// The pause between two attempts doubles from the first to the last, so that a server that comes up is found
 	// at once and one that stays away is not hammered.
 	firstPause = 10 * time.Millisecond
@@ -50,20 +44,22 @@ const (
 )
 
 // Work is one attempt on one connection. What it began and did not commit is rolled back by the time it returns; an
-// error that Retryable approves of is tried again, on the same connection if that is still good.
-type Work func(ctx context.Context, conn *pgconn.PgConn) error
+// error that a retry may cure is tried again, on the same connection if that is still good. It reports progress if
+// somebody, itself or another instance, got on with the job: the wait then begins anew.
+type Work func(ctx context.Context, conn *pgconn.PgConn) (progress bool, err error)
 
 // Server is a PostgreSQL server, or several of which one is the primary.
 type Server struct {
 	config *pgconn.Config
 	wait   time.Duration
 	log    *slog.Logger
+	conn   *pgconn.PgConn // kept from one attempt to the next; nil if there is none
 }
 
 // New returns the server that config leads to. Attempts are given up after wait without progress.
 func New(config *pgconn.Config, wait time.Duration, log *slog.Logger) *Server {
 	config = config.Copy()
-	if config.ConnectTimeout == pgxConnectTimeout {
+	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
 	}
 	// With pgconn's default, a cancelled context closes the socket while the statement goes on in the server, and
@@ -87,38 +83,25 @@ func logNotice(log *slog.Logger, notice *pgconn.Notice) {
 	}
 }
 
-// Address is the first host and port, as an operator would write it.
-func (s *Server) Address() string {
-	if s.config.Host[0] == '/' {
-		return s.config.Host
-	}
-	return net.JoinHostPort(s.config.Host, strconv.Itoa(int(s.config.Port)))
-}
-
 // Do connects and does the work, again and again, until an attempt succeeds, fails for a reason that no retry cures,
 // or the wait is over. The error is then the work's own, or wraps ErrUnreachable, ErrRefused or ErrBusy.
 func (s *Server) Do(ctx context.Context, work Work) error {
-	attempts := attempts{server: s}
-	defer attempts.close()
+	defer s.close()
 	deadline := time.Now().Add(s.wait)
 	reported := ""
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		connected := attempts.conn != nil
-		err := attempts.once(ctx, deadline, work)
+		progress, err := s.attempt(ctx, deadline, work)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if !Retryable(err) {
+		if !retryable(err) {
 			return classify(err)
 		}
-		if !connected && attempts.conn != nil {
-			pause = firstPause
-		}
-		if errors.Is(err, ErrOtherInstance) {
+		if progress {
 			deadline = time.Now().Add(s.wait)
 		}
 		if cause := reason(err); cause != reported {
-			s.log.Info("waiting", "host", s.Address(), "reason", cause)
+			s.log.Info("waiting", "reason", cause)
 			reported = cause
 		}
 		if time.Now().Add(pause).After(deadline) {
@@ -130,42 +113,57 @@ func (s *Server) Do(ctx context.Context, work Work) error {
 	}
 }
 
-// attempts keeps the connection from one attempt to the next.
-type attempts struct {
-	server *Server
-	conn   *pgconn.PgConn
+// attempt connects, unless the last attempt left a good connection, and does the work once.
+func (s *Server) attempt(ctx context.Context, deadline time.Time, work Work) (progress bool, err error) {
+	if s.conn == nil {
+		if err := s.connect(ctx, deadline); err != nil {
+			return false, err
+		}
+	}
+	progress, err = work(ctx, s.conn)
+	if isReadOnly(err) {
+		s.leaveStandby()
+	}
+	if s.conn != nil && s.conn.IsClosed() {
+		s.conn = nil
+	}
+	return progress, err
 }
 
-func (a *attempts) once(ctx context.Context, deadline time.Time, work Work) error {
-	if a.conn == nil {
-		if soonest := time.Now().Add(minConnectTimeout); deadline.Before(soonest) {
-			deadline = soonest
-		}
-		dialCtx, cancel := context.WithDeadline(ctx, deadline)
-		defer cancel()
-		conn, err := pgconn.ConnectConfig(dialCtx, a.server.config)
-		if err != nil {
-			return err
-		}
-		a.conn = conn
-		a.server.log.Info("connected", "host", a.server.Address(), "database", a.server.config.Database,
-			"postgresql", conn.ParameterStatus("server_version"))
+func (s *Server) connect(ctx context.Context, deadline time.Time) error {
+	if soonest := time.Now().Add(minConnectTimeout); deadline.Before(soonest) {
+		deadline = soonest
 	}
-	err := work(ctx, a.conn)
-	if a.conn.IsClosed() {
-		a.conn = nil
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	conn, err := pgconn.ConnectConfig(ctx, s.config)
+	if err != nil {
+		return err
 	}
-	return err
+	s.conn = conn
+	s.log.Info("connected", "address", conn.Conn().RemoteAddr().String(), "database", s.config.Database,
+		"postgresql", conn.ParameterStatus("server_version"))
+	return nil
+}
+
+// leaveStandby makes the next attempt look for the primary: among several hosts, or behind a name that moves. The
+// first attempt takes any server, since one that is up to date needs no primary.
+func (s *Server) leaveStandby() {
+	s.close()
+	if s.config.ValidateConnect == nil {
+		s.config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
 }
 
 // close says goodbye, so that the server's log has no "unexpected EOF on client connection".
-func (a *attempts) close() {
-	if a.conn == nil {
+func (s *Server) close() {
+	if s.conn == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	a.conn.Close(ctx)
+	s.conn.Close(ctx)
+	s.conn = nil
 }
 
 // jitter keeps a hundred replicas that were started together from knocking together.

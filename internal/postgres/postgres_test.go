@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +39,11 @@ func TestClassification(t *testing.T) {
 		"deadlock":             {server("40P01"), true, false, true},
 		"serialization":        {server("40001"), true, false, true},
 		"lock timeout":         {server("55P03"), true, false, true},
-		"other instance":       {ErrOtherInstance, true, false, true},
+		"other instance":       {fmt.Errorf("%w: by x", ErrBusy), true, false, true},
+		"standby":              {ErrStandby, true, false, false},
+		"cancelled by others":  {server("57014"), true, false, false},
+		"unknown authority":    {x509.UnknownAuthorityError{}, false, true, false},
+		"wrong host name":      {x509.HostnameError{}, false, true, false},
 		"wrong password":       {server("28P01"), false, true, false},
 		"no pg_hba entry":      {server("28000"), false, true, false},
 		"no such database":     {server("3D000"), false, true, false},
@@ -50,7 +55,7 @@ func TestClassification(t *testing.T) {
 		"a bug":                {errors.New("nil"), false, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := Retryable(test.err); got != test.retryable {
+			if got := retryable(test.err); got != test.retryable {
 				t.Errorf("retryable: %v", got)
 			}
 			if got := errors.Is(classify(test.err), ErrRefused); got != test.refused {
@@ -74,9 +79,9 @@ func do(ctx context.Context, t *testing.T, address string, wait time.Duration) (
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	err = New(config, wait, slog.New(slog.NewTextHandler(&log, nil))).Do(ctx, func(context.Context, *pgconn.PgConn) error {
+	err = New(config, wait, slog.New(slog.NewTextHandler(&log, nil))).Do(ctx, func(context.Context, *pgconn.PgConn) (bool, error) {
 		t.Error("the work was begun")
-		return nil
+		return false, nil
 	})
 	if strings.Contains(log.String()+err.Error(), "s3cret") {
 		t.Errorf("the password is shown: %v\n%s", err, &log)

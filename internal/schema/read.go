@@ -21,17 +21,20 @@ const (
 
 // Database is what one look at a database shows.
 type Database struct {
-	Schema   string   // the schema that unqualified names lead to, as an SQL identifier; empty if there is none
-	Owner    string   // who owns the tables, as an SQL identifier, if it is another role that this one can act as
-	Shape    Shape    // the tables that are PEPhub's
-	Recorded string   // the version in schema_migrations, Empty, Unreadable, or "" if there is no such table
-	Alembic  string   // the revisions in alembic_version, likewise
-	Others   []string // some other tables, if none is PEPhub's
+	Schema    string   // the schema that unqualified names lead to, as an SQL identifier; empty if there is none
+	Owner     string   // who owns the tables, as an SQL identifier, if it is another role that this one can act as
+	Shape     Shape    // the tables that are PEPhub's
+	Standby   bool     // whether the server is one, and cannot be written to
+	Recorded  string   // the version in schema_migrations, Empty, Unreadable, or "" if there is no such table
+	Alembic   string   // the revisions in alembic_version, likewise
+	Others    []string // some other tables, if none is PEPhub's
+	Elsewhere []string // other schemas that hold tables like PEPhub's, likewise
 }
 
 // Version is the version that schema_migrations records, or 0 if it records none.
 func (d Database) Version() int {
-	version, err := strconv.Atoi(d.Recorded)
+	number, _, _ := strings.Cut(d.Recorded, " ") // "15 dirty"
+	version, err := strconv.Atoi(number)
 	if err != nil {
 		return 0
 	}
@@ -63,7 +66,7 @@ func NewReader(snapshots []Shape) Reader {
 	).Replace(readSQL)}
 }
 
-// Read looks at the database, in one round trip and without a lock on any of its tables. Within a transaction it
+// Read looks at the database, in one round trip and without a lock on any of PEPhub's tables. Within a transaction it
 // also points the search path to the schema that it read, until the transaction ends.
 func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error) {
 	results, err := conn.Exec(ctx, r.query).ReadAll()
@@ -71,7 +74,7 @@ func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error)
 		return Database{}, fmt.Errorf("read the database's shape: %w", err)
 	}
 	where := results[0].Rows[0]
-	database := Database{Schema: string(where[0]), Owner: string(where[1])}
+	database := Database{Schema: string(where[0]), Owner: string(where[1]), Standby: string(where[2]) == "t"}
 	var objects strings.Builder
 	for _, row := range results[1].Rows {
 		line := string(row[0])
@@ -81,11 +84,15 @@ func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error)
 		case "alembic_version":
 			database.Alembic = value
 		default:
-			if table, ok := strings.CutPrefix(line, "other "); ok {
-				database.Others = append(database.Others, table)
-				continue
+			kind, name, _ := strings.Cut(line, " ")
+			switch kind {
+			case "other":
+				database.Others = append(database.Others, name)
+			case "elsewhere":
+				database.Elsewhere = append(database.Elsewhere, name)
+			default:
+				objects.WriteString(line + "\n")
 			}
-			objects.WriteString(line + "\n")
 		}
 	}
 	database.Shape, err = ParseShape(objects.String())

@@ -15,7 +15,8 @@ SELECT set_config(
             JOIN pg_namespace AS n ON n.oid = c.relnamespace
             WHERE c.oid = to_regclass('projects')
         ),
-        quote_ident(current_schema())
+        quote_ident(current_schema()),
+        ''
     ),
     true
 ) AS schema,
@@ -24,7 +25,8 @@ SELECT set_config(
     FROM pg_class AS c
     JOIN pg_roles AS r ON r.oid = c.relowner
     WHERE c.oid = to_regclass('projects') AND r.rolname <> current_user AND pg_has_role(r.oid, 'MEMBER')
-) AS owner;
+) AS owner,
+pg_is_in_recovery() AS standby;
 
 WITH ours AS MATERIALIZED (
     SELECT c.oid, c.relname, c.relkind, c.relpersistence
@@ -45,7 +47,7 @@ version_tables AS (
         ) = t.columns AS readable
     FROM (
         VALUES
-        ('schema_migrations', 2, 'SELECT version AS v FROM schema_migrations'),
+        ('schema_migrations', 2, 'SELECT max(version) || CASE WHEN bool_or(dirty) THEN '' dirty'' ELSE '''' END AS v FROM schema_migrations'),
         ('alembic_version', 1, 'SELECT version_num AS v FROM alembic_version')
     ) AS t (name, columns, query)
     WHERE to_regclass(t.name) IS NOT NULL
@@ -192,5 +194,20 @@ FROM (
             )
         LIMIT 10
     )
+
+    UNION ALL
+    -- And whether PEPhub's tables are where no unqualified name leads.
+    SELECT 'elsewhere ' || quote_ident(n.nspname)
+    FROM pg_class AS c
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE NOT EXISTS (SELECT FROM ours)
+        AND c.relname = 'projects'
+        AND c.relkind = 'r'
+        AND c.relpersistence <> 't'
+        AND (
+            SELECT count(*)
+            FROM pg_attribute AS a
+            WHERE a.attrelid = c.oid AND a.attname IN ('namespace', 'name', 'tag', 'digest')
+        ) = 4
 ) AS shape
 ORDER BY line COLLATE "C";
