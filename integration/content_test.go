@@ -7,20 +7,21 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// content renders everything that a PEPhub database holds, one line a fact, in terms that all releases from 0.11 on
+// content renders everything that a PEPhub database holds, one line a fact, in terms that all releases from 0.9 on
 // share. A value is written as PostgreSQL writes it within a row, so that NULL and an empty text differ; json is text.
 func content(t *testing.T, conn *pgx.Conn) string {
 	t.Helper()
-	statements := []string{contentOfProjects}
-	if has(t, conn, "namespace_archives") {
-		statements = append(statements, contentOfArchives)
-	}
-	if has(t, conn, "schemas") {
-		statements = append(statements, contentOfSchemas11)
-	} else {
-		statements = append(statements, contentOfSchemas12)
-		if has(t, conn, "archived_schema_groups") {
-			statements = append(statements, contentOfGroups12)
+	var statements []string
+	for _, part := range []struct{ table, sql string }{
+		{"projects", contentOfProjects},
+		{"project_history", contentOfHistory},
+		{"namespace_archives", contentOfArchives},
+		{"schemas", contentOfSchemas11},
+		{"schema_records", contentOfSchemas12},
+		{"archived_schema_groups", contentOfGroups12},
+	} {
+		if has(t, conn, part.table) {
+			statements = append(statements, part.sql)
 		}
 	}
 	var lines []string
@@ -61,16 +62,20 @@ SELECT 'view ' || (v.id, v.name, v.project_id, v.description,
     (SELECT array_agg(m.sample_id ORDER BY m.sample_id) FROM views_samples AS m WHERE m.view_id = v.id))::text
 FROM views AS v
 UNION ALL
-SELECT 'history ' || (id, project_id, "user", update_time, project_yaml::text)::text FROM project_history
-UNION ALL
-SELECT 'change ' || (id, history_id, guid, parent_guid, sample_json::text, change_type)::text FROM sample_history
-UNION ALL
 SELECT 'sequences ' || (
     (SELECT last_value FROM users_id_seq), (SELECT last_value FROM projects_id_seq),
     (SELECT last_value FROM samples_id_seq), (SELECT last_value FROM subsamples_id_seq),
-    (SELECT last_value FROM views_id_seq), (SELECT last_value FROM project_history_id_seq),
-    (SELECT last_value FROM sample_history_id_seq)
+    (SELECT last_value FROM views_id_seq)
 )::text
+ORDER BY 1`
+
+const contentOfHistory = `
+SELECT 'history ' || (id, project_id, "user", update_time, project_yaml::text)::text AS line FROM project_history
+UNION ALL
+SELECT 'change ' || (id, history_id, guid, parent_guid, sample_json::text, change_type)::text FROM sample_history
+UNION ALL
+SELECT 'history sequences '
+    || ((SELECT last_value FROM project_history_id_seq), (SELECT last_value FROM sample_history_id_seq))::text
 ORDER BY 1`
 
 const contentOfArchives = `
@@ -134,11 +139,11 @@ func diff(before, after string) string {
 	return strings.Join(append(only(before, after, "- "), only(after, before, "+ ")...), "\n")
 }
 
-// sameContent fails the test unless after is before with the lines in addition that the upgrade is meant to add.
-func sameContent(t *testing.T, before, after string, added ...string) {
+// sameContent fails the test unless the two contents differ in exactly the lines that the upgrade is meant to change,
+// written as diff writes them.
+func sameContent(t *testing.T, before, after string, changes ...string) {
 	t.Helper()
-	want := strings.Join(append([]string{before}, added...), "\n")
-	if difference := diff(want, after); difference != "" {
-		t.Errorf("the content is not what it should be:\n%s", difference)
+	if got, want := diff(before, after), strings.Join(changes, "\n"); got != want {
+		t.Errorf("the content is not what it should be; got these changes:\n%s\nwant:\n%s", got, want)
 	}
 }

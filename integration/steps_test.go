@@ -132,12 +132,12 @@ func TestFirstStepBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn := connect(t, db)
-	execute(t, conn, "INSERT INTO users (namespace, number_of_projects) VALUES ('ada', 0)")
+	execute(t, conn, "INSERT INTO samples (sample, row_number) VALUES ('{}', 0)")
 	_, err := conn.PgConn().Exec(context.Background(), down).ReadAll()
 	if err == nil || !strings.Contains(err.Error(), "1 rows that would be lost") {
 		t.Errorf("a row was lost: %v", err)
 	}
-	execute(t, conn, "DELETE FROM users")
+	execute(t, conn, "DELETE FROM samples")
 	execute(t, conn, down)
 	if shape := look(t, db, steps).Shape; len(shape) != 0 {
 		t.Errorf("something is left:\n%s", shape)

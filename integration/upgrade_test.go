@@ -23,8 +23,8 @@ func TestEmptyDatabase(t *testing.T) {
 
 // fixtures of pepdbagent 0.11.1, and the link that the upgrade repairs: a fork had the text of its schema only.
 var (
-	v0111        = []string{"pepdbagent-0.11.1.sql", "rows-common.sql", "rows-archives.sql", "rows-schemas-0.11.sql"}
-	repairedLink = "link (3,ada,pep-2.1.0)"
+	v0111        = []string{"pepdbagent-0.11.1.sql", "rows-common.sql", "rows-history.sql", "rows-archives.sql", "rows-schemas-0.11.sql"}
+	repairedLink = "+ link (3,ada,pep-2.1.0)"
 )
 
 func TestUpgradeFrom0111(t *testing.T) {
@@ -52,7 +52,7 @@ func TestUpgradeFrom0111(t *testing.T) {
 }
 
 func TestUpgradeFrom0110(t *testing.T) {
-	db := newDatabase(t, "pepdbagent-0.11.0.sql", "rows-common.sql", "rows-schemas-0.11.sql")
+	db := newDatabase(t, "pepdbagent-0.11.0.sql", "rows-common.sql", "rows-history.sql", "rows-schemas-0.11.sql")
 	conn := connect(t, db)
 	before := content(t, conn)
 	migrate(t, environment(db)).want(t, 0, "from step 12 (pepdbagent 0.11.0) to step "+newest)
@@ -62,7 +62,7 @@ func TestUpgradeFrom0110(t *testing.T) {
 
 // An upgrade that has nothing to archive makes no archive.
 func TestUpgradeWithoutSchemas(t *testing.T) {
-	db := newDatabase(t, "pepdbagent-0.11.1.sql", "rows-common.sql")
+	db := newDatabase(t, "pepdbagent-0.11.1.sql", "rows-common.sql", "rows-history.sql")
 	migrate(t, environment(db)).want(t, 0)
 	wantNewest(t, db)
 	wantRows(t, db, "SELECT relname FROM pg_class WHERE relname LIKE 'archived%'")
@@ -88,7 +88,7 @@ func TestUpgradeFrom012(t *testing.T) {
 			conn := connect(t, db)
 			// 0.12 counts the schemas itself; the rows that all releases share know nothing of it.
 			execute(t, conn, "ALTER TABLE users ALTER COLUMN number_of_schemas SET DEFAULT 0")
-			for _, file := range []string{"rows-common.sql", "rows-archives.sql", "rows-schemas-0.12.sql"} {
+			for _, file := range []string{"rows-common.sql", "rows-history.sql", "rows-archives.sql", "rows-schemas-0.12.sql"} {
 				execute(t, conn, readFile(t, "testdata/"+file))
 			}
 			execute(t, conn, `

@@ -1,35 +1,20 @@
--- Release: back to an empty database from pepdbagent 0.11.0.
--- Data: every table goes; refused as long as one holds a row, unless MIGRATE_ALLOW_DATA_LOSS is true.
+-- Release: back to pepdbagent 0.10.0, which has no schemas of its own.
+-- Data: projects keep the text of their schema; refuses to lose schemas and groups unless MIGRATE_ALLOW_DATA_LOSS is true.
 -- Undo: makes the tables again, empty.
 
-LOCK TABLE users, projects, samples, subsamples IN ACCESS EXCLUSIVE MODE;
+LOCK TABLE projects, schemas, schema_groups, schema_group_relations IN ACCESS EXCLUSIVE MODE;
 
 DO $$
 DECLARE
-    lost bigint := (SELECT count(*) FROM users)
-        + (SELECT count(*) FROM projects)
-        + (SELECT count(*) FROM samples)
-        + (SELECT count(*) FROM subsamples);
+    schemas bigint := (SELECT count(*) FROM schemas);
+    groups bigint := (SELECT count(*) FROM schema_groups);
 BEGIN
-    IF lost > 0 AND current_setting('pephub_migrate.allow_data_loss', true) IS DISTINCT FROM 'true' THEN
-        RAISE EXCEPTION 'users, projects, samples and subsamples hold % rows that would be lost', lost
+    IF schemas + groups > 0 AND current_setting('pephub_migrate.allow_data_loss', true) IS DISTINCT FROM 'true' THEN
+        RAISE EXCEPTION 'pepdbagent 0.10.0 has no place for % schemas and % groups', schemas, groups
             USING HINT = 'back the database up, then set MIGRATE_ALLOW_DATA_LOSS=true to drop them';
     END IF;
 END
 $$;
 
-DROP TABLE
-    sample_history,
-    project_history,
-    views_samples,
-    views,
-    stars,
-    subsamples,
-    samples,
-    projects,
-    schema_group_relations,
-    schema_groups,
-    schemas,
-    users;
-
-DROP TYPE updatetypes;
+ALTER TABLE projects DROP COLUMN schema_id;
+DROP TABLE schema_group_relations, schema_groups, schemas;

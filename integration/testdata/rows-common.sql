@@ -1,4 +1,5 @@
--- Rows for the tables that pepdbagent 0.11 and 0.12 share, odd ones on purpose. Schemas are in files of their own.
+-- Rows for the tables that pepdbagent 0.9 and newer share, odd ones on purpose. History, schemas and archives are in
+-- files of their own.
 
 INSERT INTO users (id, namespace, number_of_projects) VALUES
     (1, 'ada', 4),
@@ -81,12 +82,3 @@ INSERT INTO views (id, name, project_id, description) VALUES
     (5, 'none', 9, '');
 INSERT INTO views_samples (sample_id, view_id) VALUES (11, 1), (10, 1), (12, 2);
 SELECT setval('views_id_seq', 5);
-
-INSERT INTO project_history (id, project_id, "user", update_time, project_yaml) VALUES
-    (1, 1, 'ada', '2024-02-01 00:00:00+00', '{"name": "basic", "description": "before"}'),
-    (4, 1, 'émile', '2024-02-02 00:00:00+00', '{"b": 1, "a": 2}');
-INSERT INTO sample_history (id, history_id, guid, parent_guid, sample_json, change_type) VALUES
-    (1, 1, 'b-first', NULL, '{"sample_name": "old"}', 'UPDATE'),
-    (2, 1, 'x-gone', 'b-first', '{"sample_name": "gone", "n": 1.0}', 'DELETE'),
-    (3, 4, 'a-third', 'c-second', '{}', 'INSERT');
-SELECT setval('project_history_id_seq', 4), setval('sample_history_id_seq', 3);

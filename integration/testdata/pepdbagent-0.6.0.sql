@@ -1,0 +1,67 @@
+-- The tables that pepdbagent 0.6.0 makes (SQLAlchemy's create_all), as pg_dump writes them down.
+CREATE TABLE projects (
+    id integer NOT NULL,
+    namespace character varying NOT NULL,
+    name character varying NOT NULL,
+    tag character varying NOT NULL,
+    digest character varying(32) NOT NULL,
+    description character varying,
+    config json NOT NULL,
+    private boolean NOT NULL,
+    number_of_samples integer NOT NULL,
+    submission_date timestamp with time zone NOT NULL,
+    last_update_date timestamp with time zone,
+    pep_schema character varying
+);
+CREATE SEQUENCE projects_id_seq
+    AS integer
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+ALTER SEQUENCE projects_id_seq OWNED BY projects.id;
+CREATE TABLE samples (
+    id integer NOT NULL,
+    sample json NOT NULL,
+    project_id integer,
+    row_number integer NOT NULL
+);
+CREATE SEQUENCE samples_id_seq
+    AS integer
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+ALTER SEQUENCE samples_id_seq OWNED BY samples.id;
+CREATE TABLE subsamples (
+    id integer NOT NULL,
+    subsample json NOT NULL,
+    project_id integer,
+    subsample_number integer NOT NULL,
+    row_number integer NOT NULL
+);
+CREATE SEQUENCE subsamples_id_seq
+    AS integer
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+ALTER SEQUENCE subsamples_id_seq OWNED BY subsamples.id;
+ALTER TABLE ONLY projects ALTER COLUMN id SET DEFAULT nextval('projects_id_seq'::regclass);
+ALTER TABLE ONLY samples ALTER COLUMN id SET DEFAULT nextval('samples_id_seq'::regclass);
+ALTER TABLE ONLY subsamples ALTER COLUMN id SET DEFAULT nextval('subsamples_id_seq'::regclass);
+ALTER TABLE ONLY projects
+    ADD CONSTRAINT projects_namespace_name_tag_key UNIQUE (namespace, name, tag);
+ALTER TABLE ONLY projects
+    ADD CONSTRAINT projects_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY samples
+    ADD CONSTRAINT samples_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY subsamples
+    ADD CONSTRAINT subsamples_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY samples
+    ADD CONSTRAINT samples_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id) ON DELETE CASCADE;
+ALTER TABLE ONLY subsamples
+    ADD CONSTRAINT subsamples_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id) ON DELETE CASCADE;

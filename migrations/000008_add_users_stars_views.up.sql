@@ -1,0 +1,110 @@
+-- Release: pepdbagent 0.7.0: users, stars, views and forks, and the name of each sample in a column.
+-- Data: each sample's name is read from it; a config takes its project's name, its old one goes to archived_project_config_names.
+-- Undo: gives the configs their names back, and refuses to lose users, stars, views and forks.
+
+LOCK TABLE projects, samples IN ACCESS EXCLUSIVE MODE;
+
+-- PostgreSQL's json functions fail on \u0000 and on half a surrogate pair, both of which json itself can hold. Within
+-- this step every escape \u is therefore hidden from them, and put back into what is stored as json.
+CREATE FUNCTION pephub_migrate_hide(document json) RETURNS json
+LANGUAGE sql IMMUTABLE
+AS $$
+SELECT CASE
+    WHEN strpos(document::text, '\u') = 0 THEN document
+    ELSE regexp_replace(document::text, '(?<!\\)((?:\\\\)*)\\u', '\1' || chr(127) || 'escape' || chr(127), 'g')::json
+END
+$$;
+
+CREATE FUNCTION pephub_migrate_reveal(document text) RETURNS json
+LANGUAGE sql IMMUTABLE
+AS $$
+SELECT replace(document, chr(127) || 'escape' || chr(127), '\u')::json
+$$;
+
+-- One member as a column of text would hold it: without the characters that no text can hold.
+CREATE FUNCTION pephub_migrate_member(document json, name text) RETURNS text
+LANGUAGE sql IMMUTABLE
+AS $$
+SELECT CASE
+    WHEN json_typeof(document) <> 'object' THEN NULL
+    WHEN strpos(document::text, '\u') = 0 THEN document ->> name
+    ELSE regexp_replace(
+        regexp_replace(document::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g'),
+        '(?<!\\)((?:\\\\)*)(?:(\\ud[89ab]\w\w\\ud[c-f]\w\w)|\\ud[89a-f]\w\w)', '\1\2', 'gi'
+    )::json ->> name
+END
+$$;
+
+ALTER TABLE projects
+    ADD COLUMN number_of_stars integer NOT NULL DEFAULT 0,
+    ADD COLUMN pop boolean DEFAULT false,
+    ADD COLUMN forked_from_id integer REFERENCES projects (id) ON DELETE SET NULL;
+ALTER TABLE projects
+    ALTER COLUMN number_of_stars DROP DEFAULT,
+    ALTER COLUMN pop DROP DEFAULT;
+
+ALTER TABLE samples ADD COLUMN sample_name varchar;
+UPDATE samples AS s
+SET sample_name = pephub_migrate_member(s.sample, coalesce(p.index, 'sample_name'))
+FROM (SELECT id, pephub_migrate_member(config, 'sample_table_index') AS index FROM projects) AS p
+WHERE p.id = s.project_id;
+UPDATE samples SET sample_name = pephub_migrate_member(sample, 'sample_name') WHERE project_id IS NULL;
+
+-- From 0.5.3 on pepdbagent keeps the name in the config equal to the project's, and renames the project after its
+-- config when it saves it. On a row from before, that would be a rename that nobody asked for.
+DO $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM projects
+        WHERE json_typeof(pephub_migrate_hide(config) -> 'name') IS NOT NULL
+            AND pephub_migrate_member(config, 'name') IS DISTINCT FROM name
+    ) THEN
+        CREATE TABLE IF NOT EXISTS archived_project_config_names (project_id integer, name json);
+        INSERT INTO archived_project_config_names (project_id, name)
+        SELECT id, pephub_migrate_reveal((pephub_migrate_hide(config) -> 'name')::text)
+        FROM projects
+        WHERE json_typeof(pephub_migrate_hide(config) -> 'name') IS NOT NULL
+            AND pephub_migrate_member(config, 'name') IS DISTINCT FROM name
+        ORDER BY id;
+    END IF;
+END
+$$;
+
+UPDATE projects AS p
+SET config = pephub_migrate_reveal((
+    SELECT '{' || string_agg(to_json(m.key) || ': ' || m.value, ', ' ORDER BY m.position) || '}'
+    FROM (
+        SELECT key, CASE WHEN key = 'name' THEN to_json(p.name)::text ELSE value::text END AS value, position
+        FROM json_each(pephub_migrate_hide(p.config)) WITH ORDINALITY AS e (key, value, position)
+        UNION ALL
+        SELECT 'name', to_json(p.name)::text, NULL
+        WHERE pephub_migrate_hide(p.config) -> 'name' IS NULL
+    ) AS m
+))
+WHERE json_typeof(p.config) = 'object' AND pephub_migrate_member(p.config, 'name') IS DISTINCT FROM p.name;
+
+DROP FUNCTION pephub_migrate_member, pephub_migrate_reveal, pephub_migrate_hide;
+
+CREATE TABLE users (
+    id serial PRIMARY KEY,
+    namespace varchar NOT NULL
+);
+
+CREATE TABLE stars (
+    user_id integer NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    project_id integer NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+    PRIMARY KEY (user_id, project_id)
+);
+
+CREATE TABLE views (
+    id serial PRIMARY KEY,
+    name varchar NOT NULL,
+    project_id integer REFERENCES projects (id) ON DELETE CASCADE,
+    description varchar
+);
+
+CREATE TABLE views_samples (
+    sample_id integer NOT NULL REFERENCES samples (id) ON DELETE CASCADE,
+    view_id integer NOT NULL REFERENCES views (id) ON DELETE CASCADE,
+    PRIMARY KEY (sample_id, view_id)
+);

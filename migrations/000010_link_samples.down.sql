@@ -1,0 +1,35 @@
+-- Release: back to pepdbagent 0.7.1 - 0.8.0, whose samples are numbered rows.
+-- Data: samples are numbered in the order of their list; their own dates go, users and their stars stay.
+-- Undo: links the samples anew, under new guids.
+
+LOCK TABLE projects, users, samples, stars, views_samples IN ACCESS EXCLUSIVE MODE;
+
+CREATE INDEX samples_parent_guid_step_idx ON samples (parent_guid);
+
+-- A sample that the list does not reach keeps its place behind those that it does.
+WITH RECURSIVE list AS (
+    SELECT guid, 0 AS position FROM samples WHERE parent_guid IS NULL
+    UNION ALL
+    SELECT s.guid, l.position + 1 FROM list AS l JOIN samples AS s ON s.parent_guid = l.guid
+)
+UPDATE samples AS s
+SET row_number = n.position
+FROM (
+    SELECT
+        x.id,
+        row_number() OVER (PARTITION BY x.project_id ORDER BY l.position NULLS LAST, x.row_number, x.id) - 1 AS position
+    FROM samples AS x
+    LEFT JOIN list AS l ON l.guid = x.guid
+) AS n
+WHERE n.id = s.id AND n.position <> s.row_number;
+
+DROP INDEX samples_parent_guid_step_idx;
+ALTER TABLE samples
+    DROP COLUMN parent_guid,
+    DROP COLUMN guid,
+    DROP COLUMN submission_date,
+    DROP COLUMN last_update_date;
+
+ALTER TABLE projects DROP CONSTRAINT projects_namespace_fkey;
+ALTER TABLE users DROP CONSTRAINT users_namespace_key;
+ALTER TABLE users DROP COLUMN number_of_projects;
