@@ -121,7 +121,7 @@ func success(outcome migrator.Outcome) string {
 // leaveTerminationMessage writes to the file that Kubernetes shows as the reason of a container's end, if it is there.
 // Its kubelet takes 4,096 bytes at the most.
 func leaveTerminationMessage(message string) {
-	file, err := os.OpenFile(config.TerminationLog(), os.O_WRONLY|os.O_TRUNC, 0)
+	file, err := os.OpenFile(config.TerminationLog(), os.O_WRONLY|os.O_TRUNC|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return // nobody is waiting for it
 	}

@@ -32,7 +32,7 @@ var update = flag.Bool("update", false, "write the snapshots of all steps anew, 
 func move(t *testing.T, fsys fs.FS, database, action string, target int) error {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	cfg := config.Config{Action: action, Target: target, LockTimeout: time.Second}
+	cfg := config.Config{Action: action, Target: target, WaitTimeout: time.Second, LockTimeout: time.Second}
 	steps, err := migrator.New(fsys, cfg, log)
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +104,9 @@ func updateSnapshots(t *testing.T) {
 		for _, object := range query(t, conn, `
 			SELECT 'table ' || relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
 			UNION ALL
-			SELECT DISTINCT 'enum ' || enumtypid::regtype FROM pg_enum`) {
+			SELECT DISTINCT 'enum ' || enumtypid::regtype FROM pg_enum
+			UNION ALL
+			SELECT 'index ' || indexrelname FROM pg_stat_user_indexes`) {
 			everything[object] = ""
 		}
 		seen, err := schema.NewReader([]schema.Shape{everything}).Read(context.Background(), conn.PgConn())

@@ -52,18 +52,26 @@ UPDATE samples SET sample_name = pephub_migrate_member(sample, 'sample_name') WH
 
 -- From 0.5.3 on pepdbagent keeps the name in the config equal to the project's, and renames the project after its
 -- config when it saves it. On a row from before, that would be a rename that nobody asked for.
+-- An archive that is there already is left from an upgrade whose database was restored since. It stays, under a name of
+-- its own: its rows must not get into the way back.
 DO $$
+DECLARE
+    archive text;
 BEGIN
+    FOREACH archive IN ARRAY ARRAY['archived_project_config_names'] LOOP
+        IF to_regclass(archive) IS NOT NULL THEN
+            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS'));
+        END IF;
+    END LOOP;
     IF EXISTS (
         SELECT FROM projects
-        WHERE json_typeof(pephub_migrate_hide(config) -> 'name') IS NOT NULL
+        WHERE pephub_migrate_hide(config) -> 'name' IS NOT NULL
             AND pephub_migrate_member(config, 'name') IS DISTINCT FROM name
     ) THEN
-        CREATE TABLE IF NOT EXISTS archived_project_config_names (project_id integer, name json);
-        INSERT INTO archived_project_config_names (project_id, name)
-        SELECT id, pephub_migrate_reveal((pephub_migrate_hide(config) -> 'name')::text)
+        CREATE TABLE archived_project_config_names AS
+        SELECT id AS project_id, pephub_migrate_reveal((pephub_migrate_hide(config) -> 'name')::text) AS name
         FROM projects
-        WHERE json_typeof(pephub_migrate_hide(config) -> 'name') IS NOT NULL
+        WHERE pephub_migrate_hide(config) -> 'name' IS NOT NULL
             AND pephub_migrate_member(config, 'name') IS DISTINCT FROM name
         ORDER BY id;
     END IF;

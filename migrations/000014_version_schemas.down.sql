@@ -85,7 +85,7 @@ JOIN (
 ) AS v ON v.schema_id = r.id
 ORDER BY r.id;
 
-SELECT setval('schemas_id_seq', last_value, is_called) FROM schema_records_id_seq;
+SELECT setval(pg_get_serial_sequence('schemas', 'id'), last_value, is_called) FROM schema_records_id_seq;
 
 -- A group whose namespace, or a member whose schema, was deleted meanwhile would be gone in 0.11 too.
 INSERT INTO schema_groups (id, namespace, name, description)
@@ -94,7 +94,7 @@ FROM archived_schema_groups
 WHERE namespace IN (SELECT namespace FROM users)
 ORDER BY id;
 
-SELECT setval('schema_groups_id_seq', max(id)) FROM schema_groups HAVING max(id) IS NOT NULL;
+SELECT setval(pg_get_serial_sequence('schema_groups', 'id'), max(id)) FROM schema_groups HAVING max(id) IS NOT NULL;
 
 INSERT INTO schema_group_relations (schema_id, group_id)
 SELECT m.schema_id, m.group_id

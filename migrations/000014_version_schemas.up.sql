@@ -1,5 +1,5 @@
 -- Release: pepdbagent 0.12.0 - 0.12.3: a schema becomes a record with versions, and versions carry tags.
--- Data: schemas keep their id as record and as version 1.0.0, groups become tags; nothing goes without an archived_… table.
+-- Data: schemas keep their id as record and as version 1.0.0, groups become tags; nothing goes without an archived_... table.
 -- Undo: gives back schemas and groups, and refuses to lose what only 0.12 can hold.
 
 -- All at once and before anything else: what an application wrote between two statements of this step would be
@@ -50,9 +50,10 @@ SELECT id, id, '1.0.0', schema_json, submission_date, coalesce(last_update_date,
 FROM schemas
 ORDER BY id;
 
+-- By what belongs to the table, not by name: a name may be taken, and setval is not undone by a rollback.
 SELECT
-    setval('schema_records_id_seq', last_value, is_called),
-    setval('schema_versions_id_seq', last_value, is_called)
+    setval(pg_get_serial_sequence('schema_records', 'id'), last_value, is_called),
+    setval(pg_get_serial_sequence('schema_versions', 'id'), last_value, is_called)
 FROM schemas_id_seq;
 
 -- The prefix keeps such a tag apart from every tag a person would think of: when a schema is made, pepdbagent drops
@@ -63,33 +64,30 @@ FROM schema_group_relations AS m
 JOIN schema_groups AS g ON g.id = m.group_id
 ORDER BY m.schema_id, m.group_id;
 
--- An archive that is there already is left from an upgrade whose database was restored since; its rows stay.
+-- An archive that is there already is left from an upgrade whose database was restored since. It stays, under a name of
+-- its own: its rows must not get into the way back.
 DO $$
+DECLARE
+    archive text;
 BEGIN
+    FOREACH archive IN ARRAY ARRAY[
+        'archived_schema_groups', 'archived_schema_group_relations', 'archived_project_pep_schemas'
+    ] LOOP
+        IF to_regclass(archive) IS NOT NULL THEN
+            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS'));
+        END IF;
+    END LOOP;
     IF EXISTS (SELECT FROM schema_groups) THEN
-        CREATE TABLE IF NOT EXISTS archived_schema_groups
-            (id integer, namespace varchar, name varchar, description varchar);
-        INSERT INTO archived_schema_groups (id, namespace, name, description)
-        SELECT id, namespace, name, description FROM schema_groups
-        EXCEPT
-        SELECT id, namespace, name, description FROM archived_schema_groups
-        ORDER BY 1;
+        CREATE TABLE archived_schema_groups AS
+        SELECT id, namespace, name, description FROM schema_groups ORDER BY id;
     END IF;
     IF EXISTS (SELECT FROM schema_group_relations) THEN
-        CREATE TABLE IF NOT EXISTS archived_schema_group_relations (schema_id integer, group_id integer);
-        INSERT INTO archived_schema_group_relations (schema_id, group_id)
-        SELECT schema_id, group_id FROM schema_group_relations
-        EXCEPT
-        SELECT schema_id, group_id FROM archived_schema_group_relations
-        ORDER BY 1, 2;
+        CREATE TABLE archived_schema_group_relations AS
+        SELECT schema_id, group_id FROM schema_group_relations ORDER BY schema_id, group_id;
     END IF;
     IF EXISTS (SELECT FROM projects WHERE pep_schema IS NOT NULL) THEN
-        CREATE TABLE IF NOT EXISTS archived_project_pep_schemas (project_id integer, pep_schema varchar);
-        INSERT INTO archived_project_pep_schemas (project_id, pep_schema)
-        SELECT id, pep_schema FROM projects WHERE pep_schema IS NOT NULL
-        EXCEPT
-        SELECT project_id, pep_schema FROM archived_project_pep_schemas
-        ORDER BY 1;
+        CREATE TABLE archived_project_pep_schemas AS
+        SELECT id AS project_id, pep_schema FROM projects WHERE pep_schema IS NOT NULL ORDER BY id;
     END IF;
 END
 $$;

@@ -28,7 +28,7 @@ END
 $$;
 
 -- Without them PEPhub scans all samples to read one project, and again for each sample it deletes. The names are
--- PostgreSQL's own, not SQLAlchemy's ix_…: should pepdbagent index the same column one day, its migration finds
+-- PostgreSQL's own, not SQLAlchemy's ix_...: should pepdbagent index the same column one day, its migration finds
 -- the name free. An operator may have added one of them under that name before.
 -- Reading through an index keeps the order that pepdbagent relies on for subsamples: equal keys come in heap order.
 CREATE INDEX IF NOT EXISTS projects_forked_from_id_idx ON projects (forked_from_id);

@@ -21,6 +21,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,7 +60,7 @@ type environment struct {
 	Password        string        `envconfig:"POSTGRES_PASSWORD"`
 	PasswordFile    string        `envconfig:"POSTGRES_PASSWORD_FILE"`
 	Action          string        `envconfig:"MIGRATE_ACTION" default:"up"`
-	Target          *int          `envconfig:"MIGRATE_TARGET"`
+	Target          stepNumber    `envconfig:"MIGRATE_TARGET"`
 	AllowDataLoss   bool          `envconfig:"MIGRATE_ALLOW_DATA_LOSS"`
 	WaitTimeout     time.Duration `envconfig:"WAIT_TIMEOUT" default:"60s"`
 	LockTimeout     time.Duration `envconfig:"LOCK_TIMEOUT" default:"10s"`
@@ -102,17 +103,27 @@ func fromEnv() (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	cfg := Config{
+	return Config{
 		Server:        server,
 		Action:        env.Action,
+		Target:        int(env.Target),
 		AllowDataLoss: env.AllowDataLoss,
 		WaitTimeout:   env.WaitTimeout,
 		LockTimeout:   env.LockTimeout,
+	}, nil
+}
+
+// stepNumber is decimal even with the leading zeros of a file's name; envconfig by itself takes 000014 for octal.
+type stepNumber int
+
+// Decode is what envconfig calls.
+func (n *stepNumber) Decode(value string) error {
+	number, err := strconv.Atoi(value)
+	if err == nil && number < 1 {
+		err = strconv.ErrRange
 	}
-	if env.Target != nil {
-		cfg.Target = *env.Target
-	}
-	return cfg, nil
+	*n = stepNumber(number)
+	return err
 }
 
 // variables returns the names of our variables, as the tags of environment spell them.
@@ -154,10 +165,9 @@ func explain(err error) error {
 		return err
 	}
 	want := map[string]string{
-		"time.Duration": "a duration with a unit, such as 90s or 5m",
-		"int":           "a whole number",
-		"*int":          "a whole number",
-		"bool":          "true or false",
+		"time.Duration":     "a duration with a unit, such as 90s or 5m",
+		"bool":              "true or false",
+		"config.stepNumber": "a step number, 1 or more",
 	}[parse.TypeName]
 	return fmt.Errorf("%s must be %s", parse.KeyName, want)
 }
@@ -166,14 +176,12 @@ func (env environment) check() error {
 	switch {
 	case env.Action != Up && env.Action != Down:
 		return fmt.Errorf("MIGRATE_ACTION must be %s or %s", Up, Down)
-	case env.Action == Down && env.Target == nil:
+	case env.Action == Down && env.Target == 0:
 		return errors.New("MIGRATE_ACTION=down needs MIGRATE_TARGET, the number of the step to go back to")
-	case env.Target != nil && *env.Target < 1:
-		return errors.New("MIGRATE_TARGET must be a step number, 1 or more")
 	case env.WaitTimeout < 0:
 		return errors.New("WAIT_TIMEOUT must not be negative")
-	case env.LockTimeout < time.Millisecond:
-		return errors.New("LOCK_TIMEOUT must be 1ms or more")
+	case env.LockTimeout < time.Millisecond || env.LockTimeout > 24*time.Hour:
+		return errors.New("LOCK_TIMEOUT must be from 1ms to 24h")
 	case env.LogFormat != "text" && env.LogFormat != "json":
 		return errors.New("LOG_FORMAT must be text or json")
 	case env.DatabaseURL != "" && env.DatabaseURLFile != "":

@@ -62,7 +62,7 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestEverythingSet(t *testing.T) {
-	setenv(t, with(basic, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "13", "MIGRATE_ALLOW_DATA_LOSS", "true",
+	setenv(t, with(basic, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "000013", "MIGRATE_ALLOW_DATA_LOSS", "true",
 		"WAIT_TIMEOUT", "2m", "LOCK_TIMEOUT", "250ms", "LOG_FORMAT", "json", "TERMINATION_LOG", "/tmp/x"))
 	cfg, err := FromEnv()
 	if err != nil {
@@ -188,12 +188,12 @@ func TestInvalid(t *testing.T) {
 		"port too high":       {with(basic, "POSTGRES_PORT", "65536"), "POSTGRES_PORT"},
 		"misspelt":            {with(basic, "MIGRATE_TARGT", "s3cret"), "MIGRATE_TARGT is not a variable"},
 		"action":              {with(basic, "MIGRATE_ACTION", "s3cret"), "MIGRATE_ACTION must be"},
-		"target text":         {with(basic, "MIGRATE_TARGET", "s3cret"), "MIGRATE_TARGET must be a whole number"},
+		"target text":         {with(basic, "MIGRATE_TARGET", "s3cret"), "MIGRATE_TARGET must be a step number"},
 		"target 0":            {with(basic, "MIGRATE_TARGET", "0"), "MIGRATE_TARGET must be"},
 		"data loss":           {with(basic, "MIGRATE_ALLOW_DATA_LOSS", "s3cret"), "MIGRATE_ALLOW_DATA_LOSS must be true or false"},
 		"wait":                {with(basic, "WAIT_TIMEOUT", "s3cret"), "WAIT_TIMEOUT must be a duration"},
 		"negative wait":       {with(basic, "WAIT_TIMEOUT", "-1s"), "WAIT_TIMEOUT must not be negative"},
-		"lock":                {with(basic, "LOCK_TIMEOUT", "0s"), "LOCK_TIMEOUT must be 1ms or more"},
+		"lock":                {with(basic, "LOCK_TIMEOUT", "0s"), "LOCK_TIMEOUT must be from 1ms to 24h"},
 		"format":              {with(basic, "LOG_FORMAT", "s3cret"), "LOG_FORMAT must be"},
 		"down without target": {with(basic, "MIGRATE_ACTION", "down"), "needs MIGRATE_TARGET"},
 		"two passwords":       {with(basic, "POSTGRES_PASSWORD", "s3cret", "POSTGRES_PASSWORD_FILE", "/s"), "are both set"},
@@ -207,6 +207,15 @@ func TestInvalid(t *testing.T) {
 		"URL with percent":    {map[string]string{"DATABASE_URL": "postgres://u:s3cret%zz@db/d"}, "percent-encode"},
 		"URL with hash":       {map[string]string{"DATABASE_URL": "postgres://u:s3#cret@db/d"}, "percent-encode"},
 		"URL with question":   {map[string]string{"DATABASE_URL": "postgres://u:12?s3cret@db/d", "PGDATABASE": "d"}, "percent-encode"},
+		"URL with two @":      {map[string]string{"DATABASE_URL": "postgres://u:p@s3cret@db/d"}, "percent-encode"},
+		"URL for a pool":      {map[string]string{"DATABASE_URL": "postgres://u:s3cret@db/d?pool_max_conns=4"}, "a parameter that is not libpq's"},
+		"split password":      {map[string]string{"DATABASE_URL": "host=db dbname=d user=u password=p s3cret=x"}, "a parameter that is not libpq's"},
+		"URL as file":         {map[string]string{"DATABASE_URL_FILE": "postgres://u:s3cret@db/d"}, "DATABASE_URL_FILE cannot be read: no such file"},
+		"password as file":    {with(basic, "POSTGRES_PASSWORD_FILE", "s3cret"), "POSTGRES_PASSWORD_FILE cannot be read: no such file"},
+		"URL as host":         {with(basic, "POSTGRES_HOST", "postgres://u:s3cret@db/d"), "POSTGRES_HOST must be"},
+		"login in host":       {with(basic, "POSTGRES_HOST", "u:s3cret@db:5432"), "POSTGRES_HOST must be"},
+		"URL as database":     {with(basic, "POSTGRES_DB", "postgres://u:s3cret@db/d"), "POSTGRES_DB must be"},
+		"URL as user":         {with(basic, "POSTGRES_USER", "postgres://u:s3cret@db/d"), "POSTGRES_USER must be"},
 		"URL without host":    {map[string]string{"DATABASE_URL": "postgres://u:s3cret@/d"}, "names no host"},
 		"URL without user":    {map[string]string{"DATABASE_URL": "postgres://db/d"}, "names no user"},
 		"keywords, no host":   {map[string]string{"DATABASE_URL": "dbname=d user=u password=s3cret"}, "names no host"},

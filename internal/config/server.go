@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
@@ -21,6 +22,9 @@ const maxSecretSize = 64 << 10
 
 // sqlalchemyDriver is the driver in a URL that is shared with a Python application: postgresql+psycopg://…
 var sqlalchemyDriver = regexp.MustCompile(`^postgres(ql)?\+\w+://`)
+
+// hostName matches names and addresses, with an IPv6 zone. It is there for what it does not match: a URL or a login.
+var hostName = regexp.MustCompile(`^[\pL\pN._:%-]+$`)
 
 // server returns how to connect: from the URL if there is one, from the single variables otherwise.
 func (env environment) server() (*pgconn.Config, error) {
@@ -49,13 +53,13 @@ func valueOrFile(value, name, path string) (string, error) {
 	if value != "" || path == "" {
 		return value, nil
 	}
-	file, err := os.Open(path)
+	content, err := readSecret(path)
 	if err != nil {
-		return "", fmt.Errorf("%s cannot be read: %w", name, err)
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxSecretSize+1))
-	if err != nil {
+		// Without the path: somebody may have put the secret itself there.
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err
+		}
 		return "", fmt.Errorf("%s cannot be read: %w", name, err)
 	}
 	if len(content) > maxSecretSize {
@@ -68,13 +72,23 @@ func valueOrFile(value, name, path string) (string, error) {
 	return value, nil
 }
 
+// readSecret reads one byte more than a secret may have, if there are as many.
+func readSecret(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, maxSecretSize+1))
+}
+
 // fromURL parses a connection URL or libpq keywords. A malformed one is never repeated, not even in part: the parts
 // of a URL whose password lacks its percent-encoding are pieces of the password.
 func fromURL(databaseURL string) (*pgconn.Config, error) {
 	databaseURL = sqlalchemyDriver.ReplaceAllString(databaseURL, "postgresql://")
 	if strings.Contains(databaseURL, "://") {
 		parsed, err := url.Parse(databaseURL)
-		if err != nil || parsed.User == nil && strings.Contains(databaseURL, "@") {
+		if err != nil || strings.Count(databaseURL, "@") > 1 || parsed.User == nil && strings.Contains(databaseURL, "@") {
 			return nil, errors.New("DATABASE_URL is not a URL; percent-encode what is special in the password")
 		}
 		if parsed.Scheme != "postgres" && parsed.Scheme != "postgresql" {
@@ -86,6 +100,9 @@ func fromURL(databaseURL string) (*pgconn.Config, error) {
 		return nil, errors.New("DATABASE_URL, or one of libpq's PG… variables, cannot be understood; " +
 			"see the PostgreSQL documentation on connection strings")
 	}
+	if !onlyKnownParameters(server) {
+		return nil, errors.New("DATABASE_URL has a parameter that is not libpq's; remove what is meant for another program")
+	}
 	for _, required := range []struct{ what, value, variable string }{
 		{"host", given(databaseURL, "host"), "PGHOST"},
 		{"database", server.Database, "PGDATABASE"},
@@ -96,6 +113,19 @@ func fromURL(databaseURL string) (*pgconn.Config, error) {
 		}
 	}
 	return server, nil
+}
+
+// onlyKnownParameters reports whether all that pgconn would pass on to the server is meant for it. The rest may be
+// for another client library, or a piece of a password that lacks its quotes.
+func onlyKnownParameters(server *pgconn.Config) bool {
+	for name := range server.RuntimeParams {
+		switch name {
+		case "application_name", "client_encoding", "options", "search_path", "timezone":
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // given returns what a well-formed connection string says of host or user, for which pgconn has defaults: the local
@@ -125,6 +155,11 @@ func (env environment) fromVariables() (*pgconn.Config, error) {
 	} {
 		if required.value == "" {
 			return nil, fmt.Errorf("%s is not set; set it, or DATABASE_URL", required.name)
+		}
+	}
+	for name, value := range map[string]string{"POSTGRES_DB": database, "POSTGRES_USER": user} {
+		if strings.Contains(value, "://") {
+			return nil, fmt.Errorf("%s must be a name; for a URL there is DATABASE_URL", name)
 		}
 	}
 	hosts, ports, err := splitHosts(host, cmp.Or(env.port(), os.Getenv("PGPORT"), "5432"))
@@ -170,6 +205,10 @@ func splitHosts(host, defaultPort string) (hosts, ports string, err error) {
 		one = strings.TrimSuffix(strings.TrimPrefix(one, "["), "]")
 		if one == "" {
 			return "", "", errors.New("POSTGRES_HOST has an empty host in it")
+		}
+		if !hostName.MatchString(one) && !strings.HasPrefix(one, "/") {
+			return "", "", errors.New("POSTGRES_HOST must be a host name or address, host:port, or several with commas; " +
+				"for a URL there is DATABASE_URL")
 		}
 		if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 {
 			return "", "", errors.New("POSTGRES_PORT, or the port in POSTGRES_HOST, must be a number from 1 to 65535")

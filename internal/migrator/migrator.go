@@ -83,7 +83,7 @@ func New(fsys fs.FS, cfg config.Config, log *slog.Logger) (*Migrator, error) {
 // The first look, without the lock, only serves to find that there is nothing to do. PostgreSQL does not read all its
 // catalogs as of one moment, so what it shows while another instance commits may be a mixture of before and after.
 func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
-	db, err := m.reader.Read(ctx, conn)
+	db, err := m.glance(ctx, conn)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -94,6 +94,16 @@ func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, e
 		return Outcome{}, postgres.ErrStandby
 	}
 	return m.inTransaction(ctx, conn, m.migrateLocked)
+}
+
+// glanceTimeout bounds the look without the lock. It takes milliseconds, unless somebody keeps a version table locked
+// or the server is gone.
+const glanceTimeout = 5 * time.Second
+
+func (m *Migrator) glance(ctx context.Context, conn *pgconn.PgConn) (schema.Database, error) {
+	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
+	defer cancel()
+	return m.reader.Read(ctx, conn)
 }
 
 // position recognises the step that the database is at, and refuses to go the wrong way from there.
@@ -144,7 +154,8 @@ func (m *Migrator) inTransaction(
 // it makes progress unless its session waits for a lock in turn, or for a client that is gone.
 func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	settings := map[string]string{
-		"lock_timeout": fmt.Sprintf("%dms", m.config.LockTimeout.Milliseconds()),
+		// Not longer than the whole run may wait.
+		"lock_timeout": fmt.Sprintf("%dms", max(1, min(m.config.LockTimeout, m.config.WaitTimeout).Milliseconds())),
 		// A step takes as long as it takes, whatever the role or the database is set to.
 		"statement_timeout":                   "0",
 		"transaction_timeout":                 "0", // PostgreSQL 17

@@ -87,6 +87,9 @@ func (s Steps) checkEvidence(db schema.Database) error {
 		if db.Version() > s.newest().Number {
 			return fmt.Errorf("%w: schema_migrations says %s, this image knows %d", ErrNewer, db.Recorded, s.newest().Number)
 		}
+		if _, ok := s.find(db.Version()); !ok {
+			return fmt.Errorf("%w: schema_migrations says %s, which is no step of this program", ErrUnrecognised, db.Recorded)
+		}
 	}
 	switch db.Alembic {
 	case schema.Unreadable:

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"pephub-migrate/internal/schema"
 )
@@ -155,6 +156,11 @@ func (s *Step) addShape(text string) error {
 
 // checkSQL returns the release that the header names, or what keeps the text from being a step.
 func checkSQL(text string) (release string, err error) {
+	for i := range len(text) {
+		if text[i] >= utf8.RuneSelf {
+			return "", fmt.Errorf("character %d is not ASCII; a database of another encoding may not have it", i)
+		}
+	}
 	lines := strings.SplitN(text, "\n", 4)
 	for i, label := range []string{"-- Release: ", "-- Data: ", "-- Undo: "} {
 		if i >= len(lines) || !strings.HasPrefix(lines[i], label) || len(lines[i]) == len(label) {

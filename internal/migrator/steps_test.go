@@ -75,6 +75,7 @@ func TestLoadRefusesFaultySets(t *testing.T) {
 		"no header":    {set("000004_second.up.sql", "SELECT 1;"), `line 1 must begin with "-- Release: "`},
 		"empty header": {set("000004_second.up.sql", strings.Replace(header, "stays.", "", 1)+"SELECT 1;"), `line 2 must begin with "-- Data: "`},
 		"no statement": {set("000004_second.down.sql", header+"-- SELECT 1;"), "000004_second.down.sql: there is no statement"},
+		"not ASCII":    {set("000004_second.up.sql", header+"SELECT 1; -- …"), "is not ASCII"},
 		"BEGIN":        {set("000004_second.up.sql", header+"begin; SELECT 1;"), "begin must not stand in a step"},
 		"COMMIT":       {set("000004_second.up.sql", header+"SELECT 1;\nCOMMIT ;"), "COMMIT must not stand in a step"},
 		"END":          {set("000004_second.up.sql", header+"SELECT 1;END;"), "END must not stand in a step"},

@@ -31,17 +31,16 @@ type Database struct {
 	Elsewhere []string // other schemas that hold tables like PEPhub's, likewise
 }
 
-// Version is the version that schema_migrations records, or 0 if it records none.
+// Version is the version that schema_migrations records, or 0 if it records none, or several.
 func (d Database) Version() int {
-	number, _, _ := strings.Cut(d.Recorded, " ") // "15 dirty"
-	version, err := strconv.Atoi(number)
+	version, err := strconv.Atoi(strings.TrimSuffix(d.Recorded, " dirty"))
 	if err != nil {
 		return 0
 	}
 	return version
 }
 
-// Reader reads the shape of the tables and enums it was made for.
+// Reader reads the shape of the tables it was made for.
 type Reader struct {
 	query string
 }
@@ -49,21 +48,19 @@ type Reader struct {
 //go:embed read.sql
 var readSQL string
 
-// NewReader returns a reader for the tables and enums of all the snapshots.
+// NewReader returns a reader for the tables, enums and indexes of all the snapshots.
 func NewReader(snapshots []Shape) Reader {
-	tables, enums := map[string]bool{}, map[string]bool{}
-	for _, snapshot := range snapshots {
-		for _, name := range snapshot.Names("table") {
-			tables[name] = true
+	query := readSQL
+	for kind, placeholder := range map[string]string{"table": "{{tables}}", "enum": "{{enums}}", "index": "{{indexes}}"} {
+		names := map[string]bool{}
+		for _, snapshot := range snapshots {
+			for _, name := range snapshot.Names(kind) {
+				names[name] = true
+			}
 		}
-		for _, name := range snapshot.Names("enum") {
-			enums[name] = true
-		}
+		query = strings.ReplaceAll(query, placeholder, arrayLiteral(names))
 	}
-	return Reader{query: strings.NewReplacer(
-		"{{tables}}", arrayLiteral(tables),
-		"{{enums}}", arrayLiteral(enums),
-	).Replace(readSQL)}
+	return Reader{query: query}
 }
 
 // Read looks at the database, in one round trip and without a lock on any of PEPhub's tables. Within a transaction it
@@ -75,7 +72,7 @@ func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error)
 	}
 	where := results[0].Rows[0]
 	database := Database{Schema: string(where[0]), Owner: string(where[1]), Standby: string(where[2]) == "t"}
-	var objects strings.Builder
+	database.Shape = Shape{}
 	for _, row := range results[1].Rows {
 		line := string(row[0])
 		switch name, value, _ := strings.Cut(line, ": "); name {
@@ -91,13 +88,10 @@ func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error)
 			case "elsewhere":
 				database.Elsewhere = append(database.Elsewhere, name)
 			default:
-				objects.WriteString(line + "\n")
+				object, definition, _ := strings.Cut(line, ": ")
+				database.Shape[object] = definition
 			}
 		}
-	}
-	database.Shape, err = ParseShape(objects.String())
-	if err != nil {
-		return Database{}, fmt.Errorf("read the database's shape: %w", err)
 	}
 	return database, nil
 }

@@ -1,5 +1,5 @@
 -- The shape of the database: one line of text per object, the same on every supported server, and the lines of the
--- two version tables. {{tables}} and {{enums}} are the names in all snapshots.
+-- two version tables. The names in double braces are those in all snapshots.
 --
 -- Rendered here rather than by pg_get_constraintdef and pg_get_indexdef: those open the table, so they would queue
 -- behind the very migration that a waiting instance is looking at; and their wording depends on the server's version.
@@ -26,7 +26,8 @@ SELECT set_config(
     JOIN pg_roles AS r ON r.oid = c.relowner
     WHERE c.oid = to_regclass('projects') AND r.rolname <> current_user AND pg_has_role(r.oid, 'MEMBER')
 ) AS owner,
-pg_is_in_recovery() AS standby;
+pg_is_in_recovery() AS standby,
+set_config('quote_all_identifiers', 'off', true);
 
 WITH ours AS MATERIALIZED (
     SELECT c.oid, c.relname, c.relkind, c.relpersistence
@@ -35,22 +36,30 @@ WITH ours AS MATERIALIZED (
         AND c.relname = ANY ('{{tables}}'::name[])
 ),
 
+-- In the statement's snapshot, as all the rest: to_regclass would see what was committed since that was taken.
 version_tables AS (
     SELECT t.name, t.query,
-        (
-            SELECT count(*)
+        c.relkind = 'r'
+        AND (
+            SELECT array_agg(a.attname || ' ' || a.atttypid::regtype ORDER BY a.attname)
             FROM pg_attribute AS a
-            WHERE a.attrelid = to_regclass(t.name)
-                AND (a.attname, a.atttypid) IN (
-                    ('version', 'bigint'::regtype), ('dirty', 'boolean'::regtype), ('version_num', 'varchar'::regtype)
-                )
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         ) = t.columns AS readable
     FROM (
         VALUES
-        ('schema_migrations', 2, 'SELECT max(version) || CASE WHEN bool_or(dirty) THEN '' dirty'' ELSE '''' END AS v FROM schema_migrations'),
-        ('alembic_version', 1, 'SELECT version_num AS v FROM alembic_version')
+        (
+            'schema_migrations',
+            '{dirty boolean,version bigint}'::text[],
+            'SELECT version || CASE WHEN dirty THEN '' dirty'' ELSE '''' END AS v FROM schema_migrations'
+        ),
+        (
+            'alembic_version',
+            '{version_num character varying}'::text[],
+            'SELECT version_num AS v FROM alembic_version'
+        )
     ) AS t (name, columns, query)
-    WHERE to_regclass(t.name) IS NOT NULL
+    JOIN pg_class AS c
+        ON c.relname = t.name AND c.relnamespace = to_regnamespace(quote_ident(current_schema()))
 )
 
 SELECT line
@@ -121,7 +130,7 @@ FROM (
     JOIN pg_constraint AS k ON k.conrelid = o.oid AND k.contype <> 'n'
 
     UNION ALL
-    -- Those that no constraint owns.
+    -- Those by the names in the snapshots, and that no constraint owns.
     SELECT
         'index ' || o.relname || '.' || quote_ident(c.relname) || ': '
         || CASE WHEN i.indisunique THEN 'unique ' ELSE '' END || am.amname || ' ('
@@ -135,7 +144,7 @@ FROM (
         || CASE WHEN i.indisvalid THEN '' ELSE ' invalid' END
     FROM ours AS o
     JOIN pg_index AS i ON i.indrelid = o.oid
-    JOIN pg_class AS c ON c.oid = i.indexrelid
+    JOIN pg_class AS c ON c.oid = i.indexrelid AND c.relname = ANY ('{{indexes}}'::name[])
     JOIN pg_am AS am ON am.oid = c.relam
     WHERE NOT EXISTS (
         SELECT

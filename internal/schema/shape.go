@@ -39,12 +39,12 @@ func (s Shape) String() string {
 	return text.String()
 }
 
-// Names returns the names of the objects of one kind: "table" or "enum".
+// Names returns the names of the objects of one kind, such as "table", without the table that they belong to.
 func (s Shape) Names(kind string) []string {
 	var names []string
 	for object := range s {
 		if name, ok := strings.CutPrefix(object, kind+" "); ok {
-			names = append(names, name)
+			names = append(names, name[strings.LastIndexByte(name, '.')+1:])
 		}
 	}
 	return names
