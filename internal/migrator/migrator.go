@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,7 +88,7 @@ func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, e
 	if err != nil {
 		return Outcome{}, err
 	}
-	if at, err := m.position(db); err == nil && m.done(db, at) {
+	if at, err := m.locate(db); err == nil && m.done(db, at) {
 		return Outcome{From: m.target, To: m.target}, nil
 	}
 	if db.Standby {
@@ -106,28 +107,30 @@ func (m *Migrator) glance(ctx context.Context, conn *pgconn.PgConn) (schema.Data
 	return m.reader.Read(ctx, conn)
 }
 
-// position recognises the step that the database is at, and refuses to go the wrong way from there.
-func (m *Migrator) position(db schema.Database) (int, error) {
+// locate recognises where the database is, and refuses to go the wrong way from there.
+func (m *Migrator) locate(db schema.Database) (position, error) {
 	at, err := m.steps.recognise(db)
 	switch {
 	case err != nil:
-		return 0, err
-	case at > m.target.Number && m.config.Action == config.Up:
-		return 0, fmt.Errorf("%w: the database is at step %d already, and only MIGRATE_ACTION=down goes back to %d",
-			ErrTarget, at, m.target.Number)
-	case at < m.target.Number && m.config.Action == config.Down:
-		return 0, fmt.Errorf("%w: the database is at step %d, and down cannot lead to %d", ErrTarget, at, m.target.Number)
+		return at, err
+	case at.step > m.target.Number && m.config.Action == config.Up:
+		return at, fmt.Errorf("%w: the database is at step %d already, and only MIGRATE_ACTION=down goes back to %d",
+			ErrTarget, at.step, m.target.Number)
+	case at.step < m.target.Number && m.config.Action == config.Down:
+		return at, fmt.Errorf("%w: the database is at step %d, and down cannot lead to %d",
+			ErrTarget, at.step, m.target.Number)
 	}
 	return at, nil
 }
 
 // done reports whether there is nothing left to do, not even to write it down.
-func (m *Migrator) done(db schema.Database, at int) bool {
+func (m *Migrator) done(db schema.Database, at position) bool {
 	alembic := db.Alembic
 	if alembic == schema.Empty {
 		alembic = ""
 	}
-	return at == m.target.Number && db.Recorded == strconv.Itoa(at) && alembic == m.target.Revision
+	return at.step == m.target.Number && len(at.leftovers) == 0 &&
+		db.Recorded == strconv.Itoa(at.step) && alembic == m.target.Revision
 }
 
 // inTransaction runs work between BEGIN and COMMIT, under the lock. When work or BEGIN fails, nothing has happened;
@@ -236,11 +239,11 @@ func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outc
 	if err != nil {
 		return Outcome{}, err
 	}
-	at, err := m.position(db)
+	at, err := m.locate(db)
 	if err != nil {
 		return Outcome{}, err
 	}
-	from, _ := m.steps.find(at)
+	from, _ := m.steps.find(at.step)
 	outcome := Outcome{From: from, To: m.target}
 	if m.done(db, at) {
 		return outcome, nil
@@ -250,7 +253,10 @@ func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outc
 	if err := actAs(ctx, conn, db.Owner); err != nil {
 		return outcome, err
 	}
-	if outcome.Progress, err = m.run(ctx, conn, at); err != nil {
+	if err := m.removeLeftovers(ctx, conn, at.leftovers); err != nil {
+		return outcome, err
+	}
+	if outcome.Progress, err = m.run(ctx, conn, at.step); err != nil {
 		return outcome, err
 	}
 	if err := m.record(ctx, conn, db.Alembic != ""); err != nil {
@@ -269,6 +275,69 @@ func actAs(ctx context.Context, conn *pgconn.PgConn, owner string) error {
 		return fmt.Errorf("act as %s, who owns the tables: %w", owner, err)
 	}
 	return nil
+}
+
+// removeLeftovers makes way for the steps that will make those tables. One that holds rows stays as it is, if its step
+// can live with that; otherwise the database is refused, because nobody can tell where the rows belong.
+func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, leftovers schema.Shape) error {
+	tables := slices.Sorted(slices.Values(leftovers.Names("table")))
+	filled, err := m.filled(ctx, conn, tables)
+	if err != nil {
+		return err
+	}
+	var drop, refused []string
+	for _, table := range tables {
+		switch {
+		case !slices.Contains(filled, table):
+			drop = append(drop, table)
+		case m.steps.keeps(table, leftovers):
+			m.log.Info("kept a table that a newer application has filled", "table", table)
+		default:
+			refused = append(refused, table)
+		}
+	}
+	if len(refused) > 0 {
+		return fmt.Errorf("%w: tables of a newer release hold rows that cannot be carried over: %s",
+			ErrUnrecognised, strings.Join(refused, ", "))
+	}
+	var sql string
+	if len(drop) > 0 {
+		sql = "DROP TABLE " + strings.Join(drop, ", ") + ";"
+		m.log.Info("removed empty tables that a newer application has made", "tables", strings.Join(drop, ", "))
+	}
+	if len(filled) == 0 {
+		for _, enum := range leftovers.Names("enum") {
+			sql += "DROP TYPE " + enum + ";"
+		}
+	}
+	if sql == "" {
+		return nil
+	}
+	if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
+		return fmt.Errorf("%w: remove empty tables of a newer release: %w", ErrStep, err)
+	}
+	return nil
+}
+
+// filled returns those of the tables that hold rows, and keeps everybody from adding any.
+func (m *Migrator) filled(ctx context.Context, conn *pgconn.PgConn, tables []string) ([]string, error) {
+	if len(tables) == 0 {
+		return nil, nil
+	}
+	var questions []string
+	for _, table := range tables {
+		questions = append(questions, fmt.Sprintf("SELECT '%[1]s' WHERE EXISTS (SELECT FROM %[1]s)", table))
+	}
+	results, err := conn.Exec(ctx, "LOCK TABLE "+strings.Join(tables, ", ")+" IN ACCESS EXCLUSIVE MODE;"+
+		strings.Join(questions, " UNION ALL ")).ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("look for rows in tables of a newer release: %w", err)
+	}
+	var filled []string
+	for _, row := range results[1].Rows {
+		filled = append(filled, string(row[0]))
+	}
+	return filled, nil
 }
 
 // logPosition says where the database is, once: further attempts mostly find it there again.
@@ -362,7 +431,7 @@ func (m *Migrator) verify(ctx context.Context, conn *pgconn.PgConn) error {
 	if !m.target.matches(db.Shape) {
 		return &ShapeError{Class: ErrResult, Nearest: m.target, Differences: db.Shape.Diff(m.target.Shape)}
 	}
-	if !m.done(db, m.target.Number) {
+	if !m.done(db, position{step: m.target.Number}) {
 		return fmt.Errorf("%w: schema_migrations says %q and alembic_version %q", ErrResult, db.Recorded, db.Alembic)
 	}
 	m.log.Info("verified", "step", m.target.Number, "objects", len(db.Shape))

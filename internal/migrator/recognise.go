@@ -36,31 +36,70 @@ func (e *ShapeError) Error() string {
 // Unwrap returns the class.
 func (e *ShapeError) Unwrap() error { return e.Class }
 
-// recognise returns the number of the step that the database is at, 0 for an empty one. The shape decides. What the
-// two version tables say is evidence of somebody who knows more than this image, and nothing beyond that: Alembic
-// stamps a database without looking at it.
-func (s Steps) recognise(db schema.Database) (int, error) {
+// position is where a database was found.
+type position struct {
+	step int // 0 for an empty database
+
+	// leftovers are tables and enums of later steps. An application that is newer than the database makes them when
+	// it starts: SQLAlchemy's create_all adds what is missing and alters nothing.
+	leftovers schema.Shape
+}
+
+// recognise finds the step that the database is at. The shape decides. What the two version tables say is evidence of
+// somebody who knows more than this image, and nothing beyond that: Alembic stamps a database without looking at it.
+func (s Steps) recognise(db schema.Database) (position, error) {
 	if len(db.Elsewhere) > 0 {
-		return 0, fmt.Errorf("%w: schema %s holds none of PEPhub's tables, but schema %s does; "+
-			"set the role's search_path to it, or PGOPTIONS=-csearch_path=…, as for the application",
+		return position{}, fmt.Errorf("%w: schema %s holds none of PEPhub's tables, but schema %s does; "+
+			"set the role's search_path to it, or PGOPTIONS=-csearch_path=..., as for the application",
 			ErrUnrecognised, db.Schema, strings.Join(db.Elsewhere, ", "))
 	}
 	if len(db.Others) > 0 {
-		return 0, fmt.Errorf("%w: schema %s holds other tables (%s) and none of PEPhub's",
+		return position{}, fmt.Errorf("%w: schema %s holds other tables (%s) and none of PEPhub's",
 			ErrUnrecognised, db.Schema, strings.Join(db.Others, ", "))
 	}
 	if err := s.checkEvidence(db); err != nil {
-		return 0, err
+		return position{}, err
 	}
-	if len(db.Shape) == 0 {
-		return 0, nil
+	if len(db.Shape.Names("table")) == 0 && len(db.Shape) == len(db.Shape.Names("enum")) {
+		return position{leftovers: db.Shape}, nil
 	}
+	// The newest that matches, and a whole match before one with leftovers.
 	for i := len(s) - 1; i >= 0; i-- {
 		if s[i].matches(db.Shape) {
-			return s[i].Number, s.checkIndexes(db.Shape)
+			return position{step: s[i].Number}, s.checkIndexes(db.Shape)
 		}
 	}
-	return 0, s.nearest(db.Shape)
+	for i := len(s) - 1; i >= 0; i-- {
+		if common, rest := db.Shape.Split(s[i].Shape); s[i].matches(common) && s[:i].lacks(rest) {
+			return position{s[i].Number, rest}, s.checkIndexes(common)
+		}
+	}
+	return position{}, s.nearest(db.Shape)
+}
+
+// lacks reports whether none of the tables and enums in rest is known to these steps.
+func (s Steps) lacks(rest schema.Shape) bool {
+	for _, step := range s {
+		if known, _ := rest.Split(step.Shape); len(known) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// keeps reports whether a table of a later step, which holds rows, can be kept as it is: it looks as that step leaves
+// it, and the step makes it only where it is missing.
+func (s Steps) keeps(table string, leftovers schema.Shape) bool {
+	wanted := schema.Shape{"table " + table: ""}
+	for _, step := range s {
+		if _, ok := step.Shape["table "+table]; !ok {
+			continue
+		}
+		have, _ := leftovers.Split(wanted)
+		want, _ := step.Shape.Split(wanted)
+		return len(have.Diff(want)) == 0 && strings.Contains(step.up, "CREATE TABLE IF NOT EXISTS "+table+" ")
+	}
+	return false
 }
 
 // checkIndexes refuses an index of the operator's own that goes by the name of one of the newest step's and is not

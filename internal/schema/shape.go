@@ -50,6 +50,34 @@ func (s Shape) Names(kind string) []string {
 	return names
 }
 
+// Split divides s into the objects of the tables and enums that other has too, and the rest.
+func (s Shape) Split(other Shape) (common, rest Shape) {
+	common, rest = Shape{}, Shape{}
+	for object, definition := range s {
+		if _, ok := other[owner(object, definition)]; ok {
+			common[object] = definition
+		} else {
+			rest[object] = definition
+		}
+	}
+	return common, rest
+}
+
+// owner returns the table or enum that an object belongs to, as an object.
+func owner(object, definition string) string {
+	kind, name, _ := strings.Cut(object, " ")
+	switch kind {
+	case "column", "constraint", "index":
+		name, _, _ = strings.Cut(name, ".")
+		return "table " + name
+	case "sequence":
+		_, column, _ := strings.Cut(definition, " owned by ")
+		name, _, _ = strings.Cut(column, ".")
+		return "table " + name
+	}
+	return object
+}
+
 // Difference is one object in which a database is not as it should be.
 type Difference struct {
 	Object string // kind and name: "column users.id"
