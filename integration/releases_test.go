@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"pephub-migrate/internal/config"
 	"pephub-migrate/migrations"
 )
@@ -60,6 +62,163 @@ var configChanges = []string{
 	`+ config 6 {"name": "empty"}`,
 	`+ config 7 {"name": "null-name", "twice": 1, "twice": 2}`,
 	`+ samples of (1,4)`,
+}
+
+// Releases before 0.5 keep a project, its samples and its subsamples in one document.
+func TestUpgradeFromDocuments(t *testing.T) {
+	for name, test := range map[string]struct {
+		files                                            []string
+		from                                             string
+		projects, configs, samples, subsamples, archives []string
+	}{
+		"0.2.3": {
+			files: []string{"pepdbagent-0.2.3.sql", "rows-0.2.sql"},
+			from:  "step 1 (pepdbagent 0.1.0 - 0.2.3)",
+			projects: []string{
+				`(1,ada,basic,Default,"of 0.2",t,4,2022-11-01,)`,
+				`(2,ada,named,default,"only here",f,2,2022-09-28,)`,
+				`(4,geo,none,default,,f,0,today,)`,
+			},
+			configs: []string{
+				`1 {"name": "basic", "pep_version": "2.0.0", "description": "of 0.2"}`,
+				`2 {"name": "named", "description": "only here"}`,
+				`4 {"name": "none", "description": null}`,
+			},
+			// jsonb has lost the order of the rows for ever, but for the length of their keys.
+			samples: []string{
+				`1 1 b {"x": 1.0, "sample_name": "b"}`,
+				`1 2 a {"x": null, "sample_name": "a"}`,
+				`1 3 c {"x": [1, {"z": 1}], "sample_name": "c"}`,
+				`1 4 k {"sample_name": "k"}`,
+				`2 1 pig {"sample_name": "pig", "value": 2}`,
+				`2 2 frog {"sample_name": "frog", "value": 1}`,
+			},
+			subsamples: []string{
+				`1 0 0 {"file": "one", "sample_name": "b"}`,
+				`1 0 1 {"file": "two", "sample_name": "b"}`,
+				`1 1 0 {"file": "three"}`,
+			},
+			archives: []string{
+				"archived_project_anno_info 2", "archived_project_config_names 1",
+				"archived_project_names 1", "archived_project_values 1",
+			},
+		},
+		"0.4.2": {
+			files:    []string{"pepdbagent-0.4.2.sql", "rows-0.4.2.sql"},
+			from:     "step 5 (pepdbagent 0.4.2)",
+			projects: []string{"(1,ada,ordered,default,\"déjà  vu\",t,3,2023-06-27,)", "(2,ada,indexed,v1,,f,2,2023-06-27,)"},
+			configs: []string{
+				`1 {"zeta": 1, "name": "ordered", "alpha": 1.0, "description": "d\u00e9j\u00e0 \u0000 vu"}`,
+				`2 {"sample_table_index": "my_id", "description": "in config", "name": "indexed"}`,
+			},
+			samples: []string{
+				`1 1 zebra {"sample_name": "zebra", "b": 12345678901234567890123, "a": "x\u0000\\u0041"}`,
+				`1 2 ant {"sample_name": "ant", "b": -0.0}`,
+				`1 3 late {"sample_name": "late", "b": 1}`,
+				`2 1 s1 {"my_id": "s1", "v": 1}`,
+				`2 2 s0 {"my_id": "s0", "v": 2}`,
+			},
+			subsamples: []string{`1 0 0 {"sample_name": "zebra"}`, `1 0 1 {"sample_name": "ant"}`},
+			archives:   []string{"archived_project_config_names 1", "archived_project_pep_schemas 1"},
+		},
+		"0.4.3": {
+			files:    []string{"pepdbagent-0.4.3.sql", "rows-0.4.3.sql"},
+			from:     "step 6 (pepdbagent 0.4.3)",
+			projects: []string{`(3,ada,records,default,"of the column",f,3,2023-06-30,)`, "(4,ada,bare,default,,f,0,2023-06-30,)"},
+			configs:  []string{`3 {"name": "records", "description": "of the config"}`, `4 {"name": "bare", "description": ""}`},
+			samples: []string{
+				`3 1 x {"b": 1.0, "a": "\u0000", "sample_name": "x"}`,
+				`3 2 x {"sample_name": "x", "twice": 1, "twice": 2}`,
+				`3 3 NULL {}`,
+			},
+			subsamples: []string{`3 0 0 {"sample_name": "x", "f": 1e-07}`, `3 2 0 {"f": null}`, `3 2 1 {"f": "é"}`},
+			archives:   []string{"archived_project_config_names 1"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := newDatabase(t, test.files...)
+			migrate(t, environment(db)).want(t, 0, "from "+test.from+" to step "+newest)
+			wantNewest(t, db)
+			wantRows(t, db, `SELECT (id, namespace, name, tag, description, private, number_of_samples,
+				CASE WHEN submission_date > now() - interval '1 hour' THEN 'today'
+					ELSE (submission_date AT TIME ZONE 'UTC')::date::text END, forked_from_id)::text
+				FROM projects ORDER BY id`, test.projects...)
+			wantRows(t, db, "SELECT id || ' ' || config::text FROM projects ORDER BY id", test.configs...)
+			wantRows(t, db, `
+				WITH RECURSIVE chain AS (
+					SELECT samples.*, 1 AS position FROM samples WHERE parent_guid IS NULL
+					UNION ALL
+					SELECT s.*, c.position + 1 FROM samples AS s JOIN chain AS c ON s.parent_guid = c.guid
+				)
+				SELECT project_id || ' ' || position || ' ' || coalesce(sample_name, 'NULL') || ' ' || sample::text
+				FROM chain ORDER BY project_id, position`, test.samples...)
+			wantRows(t, db, `SELECT project_id || ' ' || subsample_number || ' ' || row_number || ' ' || subsample::text
+				FROM subsamples ORDER BY ctid`, test.subsamples...)
+			wantRows(t, db, `
+				SELECT relname || ' ' || substring(query_to_xml('SELECT count(*) AS n FROM ' || relname, true, true, '')::text from '<n>(.*)</n>')
+				FROM pg_class WHERE relname LIKE 'archived%' ORDER BY relname`, test.archives...)
+		})
+	}
+}
+
+// The tables that the containers' SQL made, and those of the first releases that made them themselves.
+func TestUpgradeOfEmptyOldTables(t *testing.T) {
+	for release, step := range map[string]string{"0.2.3": "1", "0.3.0": "2", "0.4.0-init": "3", "0.4.1": "4", "0.4.2": "5", "0.4.3": "6"} {
+		t.Run(release, func(t *testing.T) {
+			db := newDatabase(t, "pepdbagent-"+release+".sql")
+			migrate(t, environment(db)).want(t, 0, "from step "+step+" (pepdbagent")
+			wantNewest(t, db)
+		})
+	}
+}
+
+// 0.3 and the tables of 0.4's container have dates without a zone.
+func TestUpgradeReadsDatesInTheSessionsZone(t *testing.T) {
+	db := newDatabase(t, "pepdbagent-0.3.0.sql")
+	conn := connect(t, db)
+	execute(t, conn, "ALTER DATABASE "+pgx.Identifier{db}.Sanitize()+` SET timezone = 'Asia/Tokyo';
+		INSERT INTO projects (namespace, name, tag, digest, project_value, private, number_of_samples, submission_date, last_update_date)
+		VALUES ('a', 'b', 'c', 'd', '{}', false, 0, '2023-01-01 09:00', '2023-01-02 09:00')`)
+	migrate(t, environment(db)).want(t, 0)
+	wantRows(t, db, `SELECT (submission_date AT TIME ZONE 'UTC')::text || ' ' || (last_update_date AT TIME ZONE 'UTC') FROM projects`,
+		"2023-01-01 00:00:00 2023-01-02 00:00:00")
+}
+
+// From 0.4 on names are looked up in lower case: two that differ in nothing else cannot both be kept.
+func TestNamesThatCollide(t *testing.T) {
+	db := newDatabase(t, "pepdbagent-0.2.3.sql", "rows-0.2.sql")
+	execute(t, connect(t, db), "INSERT INTO projects VALUES (9, 'ADA', 'named', 'default', 'd', '{}', NULL)")
+	before := dump(t, db)
+	migrate(t, environment(db)).want(t, 7, "ada/named:default and ADA/named:default")
+	if after := dump(t, db); after != before {
+		t.Errorf("the refused run changed the database:\n%s", diff(before, after))
+	}
+}
+
+// What 0.5 takes apart, the way back puts together, and the way up takes apart alike.
+func TestDocumentThereAndBack(t *testing.T) {
+	db := newDatabase(t, "pepdbagent-0.4.3.sql", "rows-0.4.3.sql")
+	conn := connect(t, db)
+	const documents = "SELECT id || ' ' || regexp_replace(project_value::text, '\\s+', ' ', 'g') FROM projects ORDER BY id"
+	before := query(t, conn, documents)
+	for range 2 {
+		if err := move(t, migrations.FS, db, config.Up, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := move(t, migrations.FS, db, config.Down, 6); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before[0] = strings.Replace(before[0], ` [],`, "", 1) // an empty table of subsamples has no rows to be known by
+	before[1] = strings.Replace(before[1], `"_config": {}`, `"_config": {"name": "bare", "description": ""}`, 1)
+	sameContent(t, strings.Join(before, "\n"), strings.Join(query(t, conn, documents), "\n"))
+	if err := move(t, migrations.FS, db, config.Down, 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := move(t, migrations.FS, db, config.Up, 6); err != nil {
+		t.Fatal(err)
+	}
+	wantRows(t, db, "SELECT id || ' ' || coalesce(description, 'NULL') FROM projects ORDER BY id", "3 of the column", "4 NULL")
 }
 
 func TestUpgradeFrom06(t *testing.T) {

@@ -37,7 +37,9 @@ func move(t *testing.T, fsys fs.FS, database, action string, target int) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = steps.Migrate(context.Background(), connect(t, database).PgConn())
+	conn := connect(t, database)
+	defer conn.Close(context.Background())
+	_, err = steps.Migrate(context.Background(), conn.PgConn())
 	return err
 }
 
@@ -56,6 +58,7 @@ func TestEveryStep(t *testing.T) {
 		updateSnapshots(t)
 	}
 	db := newDatabase(t)
+	conn := connect(t, db)
 	steps := loadSteps(t)
 	for i, step := range steps {
 		if err := move(t, migrations.FS, db, config.Up, step.Number); err != nil {
@@ -68,7 +71,7 @@ func TestEveryStep(t *testing.T) {
 		if seen.Version() != step.Number {
 			t.Errorf("step %d is recorded as %q", step.Number, seen.Recorded)
 		}
-		execute(t, connect(t, db), "DROP TABLE IF EXISTS schema_migrations, alembic_version")
+		execute(t, conn, "DROP TABLE IF EXISTS schema_migrations, alembic_version")
 		if err := move(t, migrations.FS, db, config.Up, step.Number); err != nil {
 			t.Errorf("step %d is not recognised by its shape: %v", step.Number, err)
 		}
@@ -134,12 +137,12 @@ func TestFirstStepBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn := connect(t, db)
-	execute(t, conn, "INSERT INTO samples (sample, row_number) VALUES ('{}', 0)")
+	execute(t, conn, "INSERT INTO projects VALUES (1, 'ada', 'x', 'default', 'd', '{}', NULL)")
 	_, err := conn.PgConn().Exec(context.Background(), down).ReadAll()
 	if err == nil || !strings.Contains(err.Error(), "1 rows that would be lost") {
 		t.Errorf("a row was lost: %v", err)
 	}
-	execute(t, conn, "DELETE FROM samples")
+	execute(t, conn, "DELETE FROM projects")
 	execute(t, conn, down)
 	if shape := look(t, db, steps).Shape; len(shape) != 0 {
 		t.Errorf("something is left:\n%s", shape)

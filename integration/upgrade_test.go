@@ -259,7 +259,9 @@ func look(t *testing.T, database string, steps migrator.Steps) schema.Database {
 	for _, step := range steps {
 		snapshots = append(snapshots, step.Shape)
 	}
-	db, err := schema.NewReader(snapshots).Read(context.Background(), connect(t, database).PgConn())
+	conn := connect(t, database)
+	defer conn.Close(context.Background())
+	db, err := schema.NewReader(snapshots).Read(context.Background(), conn.PgConn())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +270,9 @@ func look(t *testing.T, database string, steps migrator.Steps) schema.Database {
 
 func wantRows(t *testing.T, database, sql string, want ...string) {
 	t.Helper()
-	if got := query(t, connect(t, database), sql); !slices.Equal(got, want) {
+	conn := connect(t, database)
+	defer conn.Close(context.Background())
+	if got := query(t, conn, sql); !slices.Equal(got, want) {
 		t.Errorf("%s\ngot  %q\nwant %q", sql, got, want)
 	}
 }

@@ -1,0 +1,60 @@
+-- Release: pepdbagent 0.3.0: what was in anno_info has columns of its own.
+-- Data: privacy, number of samples and date are taken from anno_info, all of which goes to archived_project_anno_info.
+-- Undo: gives anno_info back.
+
+LOCK TABLE projects IN ACCESS EXCLUSIVE MODE;
+
+-- An archive that is there already is left from an upgrade whose database was restored since. It stays, under a name of
+-- its own: its rows must not get into the way back.
+DO $$
+DECLARE
+    archive text;
+BEGIN
+    FOREACH archive IN ARRAY ARRAY['archived_project_anno_info'] LOOP
+        IF to_regclass(archive) IS NOT NULL THEN
+            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS'));
+        END IF;
+    END LOOP;
+    IF EXISTS (SELECT FROM projects WHERE anno_info IS NOT NULL) THEN
+        CREATE TABLE archived_project_anno_info AS
+        SELECT id AS project_id, anno_info FROM projects WHERE anno_info IS NOT NULL ORDER BY id;
+    END IF;
+END
+$$;
+
+ALTER TABLE projects
+    ADD COLUMN private boolean,
+    ADD COLUMN number_of_samples integer,
+    ADD COLUMN submission_date timestamp,
+    ADD COLUMN last_update_date timestamp;
+
+-- 0.1 wrote n_samples, 0.2 number_of_samples; a project without either has as many as its longest column. The date is
+-- the local time of the application's host, without a zone.
+UPDATE projects
+SET private = lower(coalesce(anno_info ->> 'is_private', '')) = 'true',
+    number_of_samples = CASE
+        WHEN anno_info ->> 'number_of_samples' ~ '^\d{1,9}$' THEN (anno_info ->> 'number_of_samples')::integer
+        WHEN anno_info ->> 'n_samples' ~ '^\d{1,9}$' THEN (anno_info ->> 'n_samples')::integer
+        WHEN jsonb_typeof(project_value -> '_sample_dict') = 'object' THEN coalesce((
+            SELECT max(CASE WHEN jsonb_typeof(c.cells) = 'object' THEN (SELECT count(*) FROM jsonb_object_keys(c.cells)) END)
+            FROM jsonb_each(project_value -> '_sample_dict') AS c (name, cells)
+        ), 0)
+        ELSE 0
+    END,
+    submission_date = CASE
+        WHEN anno_info ->> 'last_update' ~ '^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?$'
+            THEN (anno_info ->> 'last_update')::timestamp
+        ELSE localtimestamp
+    END,
+    project_value = CASE
+        WHEN project_value ? 'description' OR NOT coalesce(anno_info ? 'description', false) THEN project_value
+        ELSE project_value || jsonb_build_object('description', anno_info -> 'description')
+    END;
+UPDATE projects SET last_update_date = submission_date;
+
+ALTER TABLE projects
+    ALTER COLUMN private SET NOT NULL,
+    ALTER COLUMN number_of_samples SET NOT NULL,
+    ALTER COLUMN submission_date SET NOT NULL,
+    ALTER COLUMN last_update_date SET NOT NULL,
+    DROP COLUMN anno_info;
