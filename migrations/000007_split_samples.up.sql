@@ -21,20 +21,6 @@ AS $$
 SELECT replace(document, chr(127) || 'escape' || chr(127), '\u')::json
 $$;
 
--- One member as a column of text would hold it: without the characters that no text can hold.
-CREATE FUNCTION pephub_migrate_member(document json, name text) RETURNS text
-LANGUAGE sql IMMUTABLE
-AS $$
-SELECT CASE
-    WHEN json_typeof(document) <> 'object' THEN NULL
-    WHEN strpos(document::text, '\u') = 0 THEN document ->> name
-    ELSE regexp_replace(
-        regexp_replace(document::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g'),
-        '(?<!\\)((?:\\\\)*)(?:(\\ud[89ab]\w\w\\ud[c-f]\w\w)|\\ud[89a-f]\w\w)', '\1\2', 'gi'
-    )::json ->> name
-END
-$$;
-
 -- The rows of one table of the document. 0.4.3 writes a list of records; older releases write an object of columns,
 -- {column: {row: value}}, whose rows have the order in which they first come up. Where such a row has nothing in the
 -- column of that name, and is not just numbered, its key is its name.
@@ -58,18 +44,23 @@ CROSS JOIN LATERAL json_each(c.value) WITH ORDINALITY AS v
 GROUP BY v.key
 $$;
 
+-- Each document is read once for all that follows.
+CREATE TABLE pephub_migrate_documents AS
+SELECT id, pephub_migrate_hide(project_value) AS document FROM projects;
+
 -- What is of neither form would get lost.
 DO $$
 DECLARE
     odd text;
 BEGIN
     SELECT string_agg(p.namespace || '/' || p.name || ':' || p.tag, ', ') INTO odd
-    FROM (SELECT namespace, name, tag, pephub_migrate_hide(project_value) AS document FROM projects) AS p
-    WHERE json_typeof(p.document) <> 'object'
-        OR coalesce(json_typeof(p.document -> '_config'), 'null') NOT IN ('object', 'null')
-        OR coalesce(json_typeof(p.document -> '_sample_dict'), 'null') NOT IN ('object', 'array', 'null')
-        OR coalesce(json_typeof(p.document -> '_subsample_dict'), 'null') NOT IN ('array', 'null')
-        OR coalesce(json_typeof(p.document -> '_subsample_list'), 'null') NOT IN ('array', 'null');
+    FROM projects AS p
+    JOIN pephub_migrate_documents AS d ON d.id = p.id
+    WHERE json_typeof(d.document) <> 'object'
+        OR coalesce(json_typeof(d.document -> '_config'), 'null') NOT IN ('object', 'null')
+        OR coalesce(json_typeof(d.document -> '_sample_dict'), 'null') NOT IN ('object', 'array', 'null')
+        OR coalesce(json_typeof(d.document -> '_subsample_dict'), 'null') NOT IN ('array', 'null')
+        OR coalesce(json_typeof(d.document -> '_subsample_list'), 'null') NOT IN ('array', 'null');
     IF odd IS NOT NULL THEN
         RAISE EXCEPTION 'the documents of these projects are of an unknown form: %', odd;
     END IF;
@@ -88,17 +79,18 @@ BEGIN
         END IF;
     END LOOP;
     IF EXISTS (
-        SELECT FROM projects CROSS JOIN LATERAL json_object_keys(pephub_migrate_hide(project_value)) AS k (key)
+        SELECT FROM pephub_migrate_documents AS d CROSS JOIN LATERAL json_object_keys(d.document) AS k (key)
         WHERE k.key NOT IN ('name', 'description', '_config', '_sample_dict', '_subsample_dict', '_subsample_list')
     ) THEN
         CREATE TABLE archived_project_values AS
-        SELECT id AS project_id, project_value
-        FROM projects
+        SELECT p.id AS project_id, p.project_value
+        FROM projects AS p
+        JOIN pephub_migrate_documents AS d ON d.id = p.id
         WHERE EXISTS (
-            SELECT FROM json_object_keys(pephub_migrate_hide(project_value)) AS k (key)
+            SELECT FROM json_object_keys(d.document) AS k (key)
             WHERE k.key NOT IN ('name', 'description', '_config', '_sample_dict', '_subsample_dict', '_subsample_list')
         )
-        ORDER BY id;
+        ORDER BY p.id;
     END IF;
 END
 $$;
@@ -120,20 +112,16 @@ CREATE TABLE subsamples (
 
 INSERT INTO samples (sample, project_id, row_number)
 SELECT pephub_migrate_reveal(r.record), p.id, r.row_position - 1
-FROM (
-    SELECT
-        id,
-        pephub_migrate_hide(project_value) -> '_sample_dict' AS content,
-        coalesce(pephub_migrate_member(pephub_migrate_hide(project_value) -> '_config', 'sample_table_index'), 'sample_name') AS name
-    FROM projects
-) AS p
-CROSS JOIN LATERAL pephub_migrate_records(p.content, p.name) AS r
+FROM pephub_migrate_documents AS p
+CROSS JOIN LATERAL pephub_migrate_records(
+    p.document -> '_sample_dict', coalesce(p.document -> '_config' ->> 'sample_table_index', 'sample_name')
+) AS r
 ORDER BY p.id, r.row_position;
 
 -- In this order on disk, since that is the order in which pepdbagent reads them.
 INSERT INTO subsamples (subsample, project_id, subsample_number, row_number)
 SELECT pephub_migrate_reveal(r.record), p.id, t.ordinality - 1, r.row_position - 1
-FROM (SELECT id, pephub_migrate_hide(project_value) AS document FROM projects) AS p
+FROM pephub_migrate_documents AS p
 CROSS JOIN LATERAL (
     SELECT CASE
         WHEN json_typeof(p.document -> '_subsample_list') = 'array' THEN p.document -> '_subsample_list'
@@ -164,16 +152,14 @@ SET config = pephub_migrate_reveal((
 FROM (
     SELECT
         id,
-        pephub_migrate_hide(project_value) AS document,
-        CASE json_typeof(pephub_migrate_hide(project_value) -> '_config')
-            WHEN 'object' THEN pephub_migrate_hide(project_value) -> '_config'
-            ELSE '{}'
-        END AS config
-    FROM projects
+        document,
+        CASE json_typeof(document -> '_config') WHEN 'object' THEN document -> '_config' ELSE '{}' END AS config
+    FROM pephub_migrate_documents
 ) AS d
 WHERE d.id = p.id;
 
-DROP FUNCTION pephub_migrate_records, pephub_migrate_member, pephub_migrate_reveal, pephub_migrate_hide;
+DROP TABLE pephub_migrate_documents;
+DROP FUNCTION pephub_migrate_records, pephub_migrate_reveal, pephub_migrate_hide;
 
 ALTER TABLE projects
     DROP CONSTRAINT id,
