@@ -23,9 +23,10 @@ endif
 
 .PHONY: test lint image demo images
 
+# Never from the cache: Go does not know that the result depends on the Dockerfile and on the server.
 test: lint
 	eval "$$(integration/offline/prepare $(GO_IMAGE) $(POSTGRES_IMAGE))" && \
-	$(GO) test -race -timeout 30m ./...
+	$(GO) test -race -count 1 -timeout 30m ./...
 
 lint: images
 	$(GO) vet ./...

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/golang-migrate/migrate/v4"
@@ -30,9 +28,6 @@ var (
 	// ErrTarget means that the configured target is no step, or lies in the other direction.
 	ErrTarget = errors.New("MIGRATE_TARGET cannot be reached")
 )
-
-// lockKey is the advisory lock that one instance at a time holds in a database: "pephub-m" in ASCII.
-const lockKey = 0x7065706875622d6d
 
 // Migrator knows the steps and where to take a database.
 type Migrator struct {
@@ -133,106 +128,6 @@ func (m *Migrator) done(db schema.Database, at position) bool {
 		db.Recorded == strconv.Itoa(at.step) && alembic == m.target.Revision
 }
 
-// inTransaction runs work between BEGIN and COMMIT, under the lock. When work or BEGIN fails, nothing has happened;
-// when COMMIT fails, another look at the database must tell.
-func (m *Migrator) inTransaction(
-	ctx context.Context, conn *pgconn.PgConn, work func(context.Context, *pgconn.PgConn) (Outcome, error),
-) (outcome Outcome, err error) {
-	defer func() {
-		if err != nil {
-			rollback(conn)
-		}
-	}()
-	if outcome, err = m.begin(ctx, conn); err != nil {
-		return outcome, err
-	}
-	if outcome, err = work(ctx, conn); err != nil {
-		return outcome, err
-	}
-	return outcome, commit(ctx, conn)
-}
-
-// begin opens the transaction and takes the lock, in one round trip. A lock that is taken is not waited for here: a
-// statement that waits holds a snapshot, which delays VACUUM and CREATE INDEX CONCURRENTLY everywhere else. Who holds
-// it makes progress unless its session waits for a lock in turn, or for a client that is gone.
-func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
-	settings := map[string]string{
-		// Not longer than the whole run may wait.
-		"lock_timeout": fmt.Sprintf("%dms", max(1, min(m.config.LockTimeout, m.config.WaitTimeout).Milliseconds())),
-		// A step takes as long as it takes, whatever the role or the database is set to.
-		"statement_timeout":                   "0",
-		"transaction_timeout":                 "0", // PostgreSQL 17
-		"idle_in_transaction_session_timeout": "0",
-		// A row that a policy hides must be an error, not a row that is left behind.
-		"row_security":                   "off",
-		"client_min_messages":            "notice",
-		"standard_conforming_strings":    "on",
-		"pephub_migrate.allow_data_loss": fmt.Sprint(m.config.AllowDataLoss),
-	}
-	var values []string
-	for name, value := range settings {
-		values = append(values, fmt.Sprintf("('%s', '%s')", name, value))
-	}
-	results, err := conn.Exec(ctx, fmt.Sprintf(`
-		BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
-		SELECT pg_try_advisory_xact_lock(%[1]d);
-		SELECT EXISTS (
-			SELECT
-			FROM pg_locks AS l
-			JOIN pg_stat_activity AS a ON a.pid = l.pid
-			WHERE l.locktype = 'advisory' AND l.granted
-				AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-				AND (l.classid::bigint << 32 | l.objid::bigint) = %[1]d
-				AND coalesce(a.state, 'active') = 'active'
-				AND NOT EXISTS (SELECT FROM pg_locks AS w WHERE w.pid = l.pid AND NOT w.granted)
-		);
-		SELECT set_config(name, value, true)
-		FROM (VALUES %[2]s) AS s (name, value)
-		WHERE name LIKE '%%.%%' OR current_setting(name, true) IS NOT NULL;`,
-		int64(lockKey), strings.Join(values, ", "))).ReadAll()
-	if err != nil {
-		return Outcome{}, fmt.Errorf("begin: %w", err)
-	}
-	if locked := string(results[1].Rows[0][0]) == "t"; locked {
-		return Outcome{}, nil
-	}
-	if active := string(results[2].Rows[0][0]) == "t"; active {
-		return Outcome{Progress: true}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
-	}
-	return Outcome{}, fmt.Errorf("%w: another instance waits for a lock itself", postgres.ErrBusy)
-}
-
-// commitTimeout bounds how long an interrupted run waits for the answer to its COMMIT.
-const commitTimeout = 10 * time.Second
-
-// commit reports success only if the server says so: it answers COMMIT with ROLLBACK in a transaction that has failed.
-// It is not interrupted: nobody could tell whether a cancelled COMMIT took place.
-func commit(ctx context.Context, conn *pgconn.PgConn) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
-	defer cancel()
-	results, err := conn.Exec(ctx, "COMMIT").ReadAll()
-	if err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	if tag := results[0].CommandTag.String(); tag != "COMMIT" {
-		return fmt.Errorf("%w: the server answered COMMIT with %s", ErrResult, tag)
-	}
-	return nil
-}
-
-// rollback leaves the connection fit for the next attempt, or closes it; the server then rolls back by itself. It
-// has a context of its own, because the caller's may be what ended the work.
-func rollback(conn *pgconn.PgConn) {
-	if conn.IsClosed() || conn.TxStatus() == 'I' {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if _, err := conn.Exec(ctx, "ROLLBACK").ReadAll(); err != nil {
-		conn.Close(ctx)
-	}
-}
-
 // migrateLocked does the work of the transaction. It looks again first: another instance may have been quicker.
 func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	db, err := m.reader.Read(ctx, conn)
@@ -263,97 +158,6 @@ func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outc
 		return outcome, err
 	}
 	return outcome, m.verify(ctx, conn)
-}
-
-// actAs makes new tables belong to the owner of the old ones: an application that is not a superuser could not read
-// what a superuser has made.
-func actAs(ctx context.Context, conn *pgconn.PgConn, owner string) error {
-	if owner == "" {
-		return nil
-	}
-	if _, err := conn.Exec(ctx, "SET LOCAL ROLE "+owner).ReadAll(); err != nil {
-		return fmt.Errorf("act as %s, who owns the tables: %w", owner, err)
-	}
-	return nil
-}
-
-// removeLeftovers makes way for the steps that will make those tables. One that holds rows stays as it is, if its step
-// can live with that; otherwise the database is refused, because nobody can tell where the rows belong.
-func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, leftovers schema.Shape) error {
-	tables := slices.Sorted(slices.Values(leftovers.Names("table")))
-	filled, err := m.filled(ctx, conn, tables)
-	if err != nil {
-		return err
-	}
-	var drop, refused []string
-	for _, table := range tables {
-		switch {
-		case !slices.Contains(filled, table):
-			drop = append(drop, table)
-		case m.steps.keeps(table, leftovers):
-			m.log.Info("kept a table that a newer application has filled", "table", table)
-		default:
-			refused = append(refused, table)
-		}
-	}
-	if len(refused) > 0 {
-		return fmt.Errorf("%w: tables of a newer release hold rows that cannot be carried over: %s",
-			ErrUnrecognised, strings.Join(refused, ", "))
-	}
-	var sql string
-	if len(drop) > 0 {
-		sql = "DROP TABLE " + strings.Join(drop, ", ") + ";"
-		m.log.Info("removed empty tables that a newer application has made", "tables", strings.Join(drop, ", "))
-	}
-	if len(filled) == 0 {
-		for _, enum := range leftovers.Names("enum") {
-			sql += "DROP TYPE " + enum + ";"
-		}
-	}
-	if sql == "" {
-		return nil
-	}
-	if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
-		return fmt.Errorf("%w: remove empty tables of a newer release: %w", ErrStep, err)
-	}
-	return nil
-}
-
-// filled returns those of the tables that hold rows, and keeps everybody from adding any.
-func (m *Migrator) filled(ctx context.Context, conn *pgconn.PgConn, tables []string) ([]string, error) {
-	if len(tables) == 0 {
-		return nil, nil
-	}
-	var questions []string
-	for _, table := range tables {
-		questions = append(questions, fmt.Sprintf("SELECT '%[1]s' WHERE EXISTS (SELECT FROM %[1]s)", table))
-	}
-	results, err := conn.Exec(ctx, "LOCK TABLE "+strings.Join(tables, ", ")+" IN ACCESS EXCLUSIVE MODE;"+
-		strings.Join(questions, " UNION ALL ")).ReadAll()
-	if err != nil {
-		return nil, fmt.Errorf("look for rows in tables of a newer release: %w", err)
-	}
-	var filled []string
-	for _, row := range results[1].Rows {
-		filled = append(filled, string(row[0]))
-	}
-	return filled, nil
-}
-
-// logPosition says where the database is, once: further attempts mostly find it there again.
-func (m *Migrator) logPosition(db schema.Database, at Step) {
-	if m.logged {
-		return
-	}
-	m.logged = true
-	switch at.Number {
-	case 0:
-		m.log.Info("recognised an empty database", "schema", db.Schema)
-	case db.Version():
-		m.log.Info("recognised", "schema", db.Schema, "step", at.Number, "release", at.Release)
-	default:
-		m.log.Info("adopted", "schema", db.Schema, "step", at.Number, "release", at.Release)
-	}
 }
 
 // run lets golang-migrate take the steps. It reports progress if at least one of them ran.

@@ -119,6 +119,8 @@ func reason(err error) string {
 		return errno.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer"
+	case errors.As(err, new(*pgconn.ConnectError)):
+		return "no connection"
 	}
 	return "connection lost"
 }

@@ -1,0 +1,115 @@
+package migrator
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pephub-migrate/internal/postgres"
+)
+
+// lockKey is the advisory lock that one instance at a time holds in a database: "pephub-m" in ASCII.
+const lockKey = 0x7065706875622d6d
+
+// inTransaction runs work between BEGIN and COMMIT, under the lock. When work or BEGIN fails, nothing has happened;
+// when COMMIT fails, another look at the database must tell.
+func (m *Migrator) inTransaction(
+	ctx context.Context, conn *pgconn.PgConn, work func(context.Context, *pgconn.PgConn) (Outcome, error),
+) (outcome Outcome, err error) {
+	defer func() {
+		if err != nil {
+			rollback(conn)
+		}
+	}()
+	if outcome, err = m.begin(ctx, conn); err != nil {
+		return outcome, err
+	}
+	if outcome, err = work(ctx, conn); err != nil {
+		return outcome, err
+	}
+	return outcome, commit(ctx, conn)
+}
+
+// begin opens the transaction and takes the lock, in one round trip. A lock that is taken is not waited for here: a
+// statement that waits holds a snapshot, which delays VACUUM and CREATE INDEX CONCURRENTLY everywhere else. Who holds
+// it makes progress unless its session waits for a lock in turn, or for a client that is gone.
+func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
+	settings := map[string]string{
+		// Not longer than the whole run may wait.
+		"lock_timeout": fmt.Sprintf("%dms", max(1, min(m.config.LockTimeout, m.config.WaitTimeout).Milliseconds())),
+		// A step takes as long as it takes, whatever the role or the database is set to.
+		"statement_timeout":                   "0",
+		"transaction_timeout":                 "0", // PostgreSQL 17
+		"idle_in_transaction_session_timeout": "0",
+		// A row that a policy hides must be an error, not a row that is left behind.
+		"row_security":                   "off",
+		"client_min_messages":            "notice",
+		"standard_conforming_strings":    "on",
+		"pephub_migrate.allow_data_loss": fmt.Sprint(m.config.AllowDataLoss),
+	}
+	var values []string
+	for name, value := range settings {
+		values = append(values, fmt.Sprintf("('%s', '%s')", name, value))
+	}
+	results, err := conn.Exec(ctx, fmt.Sprintf(`
+		BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+		SELECT pg_try_advisory_xact_lock(%[1]d);
+		SELECT EXISTS (
+			SELECT
+			FROM pg_locks AS l
+			JOIN pg_stat_activity AS a ON a.pid = l.pid
+			WHERE l.locktype = 'advisory' AND l.granted
+				AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+				AND (l.classid::bigint << 32 | l.objid::bigint) = %[1]d
+				AND coalesce(a.state, 'active') = 'active'
+				AND NOT EXISTS (SELECT FROM pg_locks AS w WHERE w.pid = l.pid AND NOT w.granted)
+		);
+		SELECT set_config(name, value, true)
+		FROM (VALUES %[2]s) AS s (name, value)
+		WHERE name LIKE '%%.%%' OR current_setting(name, true) IS NOT NULL;`,
+		int64(lockKey), strings.Join(values, ", "))).ReadAll()
+	if err != nil {
+		return Outcome{}, fmt.Errorf("begin: %w", err)
+	}
+	if locked := string(results[1].Rows[0][0]) == "t"; locked {
+		return Outcome{}, nil
+	}
+	if active := string(results[2].Rows[0][0]) == "t"; active {
+		return Outcome{Progress: true}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
+	}
+	return Outcome{}, fmt.Errorf("%w: another instance waits for a lock itself", postgres.ErrBusy)
+}
+
+// commitTimeout bounds how long an interrupted run waits for the answer to its COMMIT.
+const commitTimeout = 10 * time.Second
+
+// commit reports success only if the server says so: it answers COMMIT with ROLLBACK in a transaction that has failed.
+// It is not interrupted: nobody could tell whether a cancelled COMMIT took place.
+func commit(ctx context.Context, conn *pgconn.PgConn) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	results, err := conn.Exec(ctx, "COMMIT").ReadAll()
+	if err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	if tag := results[0].CommandTag.String(); tag != "COMMIT" {
+		return fmt.Errorf("%w: the server answered COMMIT with %s", ErrResult, tag)
+	}
+	return nil
+}
+
+// rollback leaves the connection fit for the next attempt, or closes it; the server then rolls back by itself. It
+// has a context of its own, because the caller's may be what ended the work.
+func rollback(conn *pgconn.PgConn) {
+	if conn.IsClosed() || conn.TxStatus() == 'I' {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, err := conn.Exec(ctx, "ROLLBACK").ReadAll(); err != nil {
+		conn.Close(ctx)
+	}
+}
