@@ -31,7 +31,7 @@ test: lint
 lint: images
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	test -z "$$($(GO) run cmd/gofmt -l . | tee /dev/stderr)"
+	unformatted=$$($(GO) run cmd/gofmt -l .) && echo "$$unformatted" && test -z "$$unformatted"
 	if command -v shellcheck >/dev/null; then \
 		shellcheck .ci/run integration/demo integration/offline/prepare integration/offline/postgres-entrypoint; \
 	else echo "shellcheck is not installed: the scripts were not checked" >&2; test -z "$$CI"; fi
