@@ -161,6 +161,33 @@ func TestUpgradeFromDocuments(t *testing.T) {
 	}
 }
 
+// A table without a column of names has them as the keys of its rows, even where they look like numbers; and a wide one
+// takes no longer than a narrow one with as many cells.
+func TestKeysOfRows(t *testing.T) {
+	db := newDatabase(t, "pepdbagent-0.4.2.sql")
+	execute(t, connect(t, db), `
+		INSERT INTO projects SELECT id, 'a', 'p' || id, 't', 'd', document::json, false, 1, now(), now(), NULL
+		FROM (VALUES
+			(1, '{"_config": {"sample_table_index": ""}, "_sample_dict": {"x": {"101": "a", "7": "b"}}}'),
+			(2, '{"_config": {}, "_sample_dict": {"x": {"0": "a", "2": "c"}, "y": {"0": 1, "1": 2, "2": 3}}}'),
+			(3, '{"_config": {}, "_sample_dict": {}, "_subsample_list": [], "_subsample_dict": [{"x": {"0": 1}}]}')
+		) AS v (id, document);
+		INSERT INTO projects
+		SELECT 4, 'a', 'wide', 't', 'd', json_build_object('_config', '{}'::json, '_sample_dict', json_object_agg('c' || c, col)), false, 1, now(), now(), NULL
+		FROM (
+			SELECT c, json_object_agg('name' || r, 'v' || r) AS col
+			FROM generate_series(1, 30) AS c, generate_series(1, 2000) AS r
+			GROUP BY c
+		) AS x`)
+	migrate(t, environment(db, "LOCK_TIMEOUT", "5s")).want(t, 0)
+	wantRows(t, db, "SELECT project_id || ' ' || sample_name || ' ' || sample::text FROM samples WHERE project_id = 1 ORDER BY id",
+		`1 101 {"sample_name": "101", "x": "a"}`, `1 7 {"sample_name": "7", "x": "b"}`)
+	wantRows(t, db, "SELECT sample::text FROM samples WHERE project_id = 2 ORDER BY id",
+		`{"x": "a", "y": 1}`, `{"y": 2}`, `{"x": "c", "y": 3}`)
+	wantRows(t, db, "SELECT project_id || ' ' || subsample::text FROM subsamples", `3 {"x": 1}`)
+	wantRows(t, db, "SELECT count(*) || ' ' || count(DISTINCT sample_name) FROM samples WHERE project_id = 4", "2000 2000")
+}
+
 // The tables that the containers' SQL made, and those of the first releases that made them themselves.
 func TestUpgradeOfEmptyOldTables(t *testing.T) {
 	for release, step := range map[string]string{"0.2.3": "1", "0.3.0": "2", "0.4.0-init": "3", "0.4.1": "4", "0.4.2": "5", "0.4.3": "6"} {

@@ -22,8 +22,8 @@ SELECT replace(document, chr(127) || 'escape' || chr(127), '\u')::json
 $$;
 
 -- The rows of one table of the document. 0.4.3 writes a list of records; older releases write an object of columns,
--- {column: {row: value}}, whose rows have the order in which they first come up. Where such a row has nothing in the
--- column of that name, and is not just numbered, its key is its name.
+-- {column: {row: value}}. The keys of its rows are numbers from 0, or else the rows' names: then their order is that in
+-- which they first come up, and a row with nothing in the column of that name gets its key there.
 CREATE FUNCTION pephub_migrate_records(content json, name text) RETURNS TABLE (record text, row_position bigint)
 LANGUAGE sql IMMUTABLE
 AS $$
@@ -31,22 +31,35 @@ SELECT r.value::text, r.ordinality
 FROM json_array_elements(CASE json_typeof(content) WHEN 'array' THEN content ELSE '[]' END) WITH ORDINALITY AS r
 UNION ALL
 SELECT
-    '{'
-    || CASE
-        WHEN bool_or(c.key = name) OR v.key ~ '^\d+$' THEN ''
-        ELSE to_json(name) || ': ' || to_json(v.key) || ', '
-    END
-    || string_agg(to_json(c.key) || ': ' || v.value, ', ' ORDER BY c.ordinality)
-    || '}',
-    row_number() OVER (ORDER BY min(ARRAY[c.ordinality, v.ordinality]))
-FROM json_each(CASE json_typeof(content) WHEN 'object' THEN content ELSE '{}' END) WITH ORDINALITY AS c
-CROSS JOIN LATERAL json_each(c.value) WITH ORDINALITY AS v
-GROUP BY v.key
+    '{' || CASE WHEN n.named OR n.numbered THEN '' ELSE to_json(name) || ': ' || to_json(n.key) || ', ' END || n.cells || '}',
+    row_number() OVER (ORDER BY CASE WHEN n.numbered THEN n.key::integer END, n.first)
+FROM (
+    SELECT
+        g.key, g.named, g.cells, g.first,
+        bool_and(g.key ~ '^\d{1,9}$') OVER ()
+        AND max(CASE WHEN g.key ~ '^\d{1,9}$' THEN g.key::integer END) OVER () = count(*) OVER () - 1 AS numbered
+    FROM (
+        SELECT
+            v.key,
+            bool_or(c.key = name) AS named,
+            string_agg(to_json(c.key) || ': ' || v.value, ', ' ORDER BY c.ordinality) AS cells,
+            min(ARRAY[c.ordinality, v.ordinality]) AS first
+        FROM json_each(CASE json_typeof(content) WHEN 'object' THEN content ELSE '{}' END) WITH ORDINALITY AS c
+        CROSS JOIN LATERAL json_each(c.value) WITH ORDINALITY AS v
+        GROUP BY v.key
+    ) AS g
+) AS n
 $$;
 
--- Each document is read once for all that follows.
+-- Each document is read once for all that follows. What is an argument below is a column here: as an expression it
+-- would be inlined, and evaluated, which takes the whole document, for each cell.
 CREATE TABLE pephub_migrate_documents AS
-SELECT id, pephub_migrate_hide(project_value) AS document FROM projects;
+SELECT
+    id,
+    document,
+    document -> '_sample_dict' AS samples,
+    coalesce(nullif(document -> '_config' ->> 'sample_table_index', ''), 'sample_name') AS name_column
+FROM (SELECT id, pephub_migrate_hide(project_value) AS document FROM projects OFFSET 0) AS d;
 
 -- What is of neither form would get lost.
 DO $$
@@ -113,9 +126,7 @@ CREATE TABLE subsamples (
 INSERT INTO samples (sample, project_id, row_number)
 SELECT pephub_migrate_reveal(r.record), p.id, r.row_position - 1
 FROM pephub_migrate_documents AS p
-CROSS JOIN LATERAL pephub_migrate_records(
-    p.document -> '_sample_dict', coalesce(p.document -> '_config' ->> 'sample_table_index', 'sample_name')
-) AS r
+CROSS JOIN LATERAL pephub_migrate_records(p.samples, p.name_column) AS r
 ORDER BY p.id, r.row_position;
 
 -- In this order on disk, since that is the order in which pepdbagent reads them.
@@ -124,7 +135,8 @@ SELECT pephub_migrate_reveal(r.record), p.id, t.ordinality - 1, r.row_position -
 FROM pephub_migrate_documents AS p
 CROSS JOIN LATERAL (
     SELECT CASE
-        WHEN json_typeof(p.document -> '_subsample_list') = 'array' THEN p.document -> '_subsample_list'
+        WHEN json_typeof(p.document -> '_subsample_list') = 'array' AND (p.document ->> '_subsample_list') !~ '^\[\s*\]$'
+            THEN p.document -> '_subsample_list'
         WHEN json_typeof(p.document -> '_subsample_dict') = 'array' THEN p.document -> '_subsample_dict'
         ELSE '[]'
     END AS tables

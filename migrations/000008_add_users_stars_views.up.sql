@@ -45,7 +45,7 @@ ALTER TABLE projects
 
 ALTER TABLE samples ADD COLUMN sample_name varchar;
 UPDATE samples AS s
-SET sample_name = pephub_migrate_member(s.sample, coalesce(p.index, 'sample_name'))
+SET sample_name = pephub_migrate_member(s.sample, coalesce(nullif(p.index, ''), 'sample_name'))
 FROM (SELECT id, pephub_migrate_member(config, 'sample_table_index') AS index FROM projects) AS p
 WHERE p.id = s.project_id;
 UPDATE samples SET sample_name = pephub_migrate_member(sample, 'sample_name') WHERE project_id IS NULL;
