@@ -115,6 +115,9 @@ func reason(err error) string {
 		return pgErr.Message
 	case errors.As(err, &dnsErr):
 		return "lookup of " + dnsErr.Name + " failed"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "connection lost" // which of them it is depends on who is quicker
 	case errors.As(err, &errno):
 		return errno.Error()
 	case errors.Is(err, context.DeadlineExceeded):
