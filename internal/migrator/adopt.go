@@ -27,14 +27,14 @@ func actAs(ctx context.Context, conn *pgconn.PgConn, owner string) error {
 // can live with that; otherwise the database is refused, because nobody can tell where the rows belong.
 func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, leftovers schema.Shape) error {
 	tables := slices.Sorted(slices.Values(leftovers.Names("table")))
-	filled, err := m.filled(ctx, conn, tables)
+	full, err := filled(ctx, conn, tables)
 	if err != nil {
 		return err
 	}
 	var drop, refused []string
 	for _, table := range tables {
 		switch {
-		case !slices.Contains(filled, table):
+		case !slices.Contains(full, table):
 			drop = append(drop, table)
 		case m.steps.keeps(table, leftovers):
 			m.log.Info("kept a table that a newer application has filled", "table", table)
@@ -51,7 +51,7 @@ func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, lef
 		sql = "DROP TABLE " + strings.Join(drop, ", ") + ";"
 		m.log.Info("removed empty tables that a newer application has made", "tables", strings.Join(drop, ", "))
 	}
-	if len(filled) == 0 {
+	if len(full) == 0 {
 		for _, enum := range leftovers.Names("enum") {
 			sql += "DROP TYPE " + enum + ";"
 		}
@@ -66,7 +66,7 @@ func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, lef
 }
 
 // filled returns those of the tables that hold rows, and keeps everybody from adding any.
-func (m *Migrator) filled(ctx context.Context, conn *pgconn.PgConn, tables []string) ([]string, error) {
+func filled(ctx context.Context, conn *pgconn.PgConn, tables []string) ([]string, error) {
 	if len(tables) == 0 {
 		return nil, nil
 	}
@@ -79,11 +79,11 @@ func (m *Migrator) filled(ctx context.Context, conn *pgconn.PgConn, tables []str
 	if err != nil {
 		return nil, fmt.Errorf("look for rows in tables of a newer release: %w", err)
 	}
-	var filled []string
+	var full []string
 	for _, row := range results[1].Rows {
-		filled = append(filled, string(row[0]))
+		full = append(full, string(row[0]))
 	}
-	return filled, nil
+	return full, nil
 }
 
 // logPosition says where the database is, once: further attempts mostly find it there again.

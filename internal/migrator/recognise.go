@@ -155,7 +155,7 @@ func (s Steps) knows(revision string) bool {
 func (s Steps) nearest(shape schema.Shape) error {
 	best := &ShapeError{Class: ErrUnrecognised}
 	for _, step := range s {
-		for _, snapshot := range append([]schema.Shape{step.Shape}, step.Variants...) {
+		for _, snapshot := range step.shapes() {
 			differences := shape.Diff(snapshot)
 			if best.Differences == nil || len(differences) <= len(best.Differences) {
 				best.Nearest, best.Differences = step, differences

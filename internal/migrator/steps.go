@@ -26,15 +26,17 @@ type Step struct {
 
 // matches reports whether a database of this shape is at this step.
 func (s Step) matches(shape schema.Shape) bool {
-	if len(shape.Diff(s.Shape)) == 0 {
-		return true
-	}
-	for _, variant := range s.Variants {
-		if len(shape.Diff(variant)) == 0 {
+	for _, known := range s.shapes() {
+		if len(shape.Diff(known)) == 0 {
 			return true
 		}
 	}
 	return false
+}
+
+// shapes returns the step's own shape and its variants.
+func (s Step) shapes() []schema.Shape {
+	return append([]schema.Shape{s.Shape}, s.Variants...)
 }
 
 // Steps are all steps in order. Their numbers have no gap, but need not begin with 1.
@@ -56,8 +58,7 @@ func (s Steps) find(number int) (Step, bool) {
 func (s Steps) snapshots() []schema.Shape {
 	var shapes []schema.Shape
 	for _, step := range s {
-		shapes = append(shapes, step.Shape)
-		shapes = append(shapes, step.Variants...)
+		shapes = append(shapes, step.shapes()...)
 	}
 	return shapes
 }
