@@ -100,6 +100,7 @@ func startPostgres(ctx context.Context, alias string) (testcontainers.Container,
 	return testcontainers.Run(ctx, "postgres:"+postgresVersion(),
 		testcontainers.WithEnv(map[string]string{"POSTGRES_PASSWORD": password}),
 		testcontainers.WithExposedPorts("5432/tcp"),
+		testcontainers.WithCmd("postgres", "-c", "fsync=off"), // nobody pulls the plug on it
 		network.WithNetworkName([]string{alias}, server.network),
 		testcontainers.WithWaitStrategy(
 			wait.ForLog("database system is ready to accept connections").WithOccurrence(2),

@@ -10,60 +10,6 @@ import (
 	"pephub-migrate/migrations"
 )
 
-// Releases before 0.9 number the samples of a project, and 0.7 and 0.8 may have several users of one namespace.
-const (
-	contentOfNumberedSamples = `
-SELECT 'sample ' || (project_id, row_number() OVER (PARTITION BY project_id ORDER BY row_number, id), id, sample::text)::text
-FROM samples
-ORDER BY 1`
-
-	contentOfLinkedSamples = `
-WITH RECURSIVE chain AS (
-    SELECT samples.*, 1 AS position FROM samples WHERE parent_guid IS NULL
-    UNION ALL
-    SELECT s.*, c.position + 1 FROM samples AS s JOIN chain AS c ON s.parent_guid = c.guid AND s.project_id = c.project_id
-)
-SELECT 'sample ' || (project_id, position, id, sample::text)::text FROM chain ORDER BY 1`
-
-	contentAroundSamples = `
-SELECT 'project ' || (id, namespace, name, tag, digest, description, private, submission_date, last_update_date)::text AS line
-FROM projects
-UNION ALL
-SELECT 'config ' || id || ' ' || config::text FROM projects
-UNION ALL
-SELECT 'samples of ' || (id, number_of_samples)::text FROM projects
-UNION ALL
-SELECT 'subsample '
-    || (project_id, row_number() OVER (ORDER BY ctid), id, subsample_number, row_number, subsample::text)::text
-FROM subsamples
-UNION ALL
-SELECT 'sequences '
-    || ((SELECT last_value FROM projects_id_seq), (SELECT last_value FROM samples_id_seq), (SELECT last_value FROM subsamples_id_seq))::text
-ORDER BY 1`
-
-	contentOfViewsAndForks = `
-SELECT 'view ' || (v.id, v.name, v.project_id, v.description,
-    (SELECT array_agg(m.sample_id ORDER BY m.sample_id) FROM views_samples AS m WHERE m.view_id = v.id))::text AS line
-FROM views AS v
-UNION ALL
-SELECT 'fork ' || (id, forked_from_id, pop)::text FROM projects WHERE forked_from_id IS NOT NULL
-ORDER BY 1`
-)
-
-// configChanges is what an upgrade from before 0.7 does to the configs and counts of rows-0.6.sql, and nothing else.
-var configChanges = []string{
-	`- config 2 {"big": 12345678901234567890123, "name": "Old \u0000 Näme", "nul": "\u0000 \\u0041 \ud800", "n": 1e-07}`,
-	`- config 5 {"sample_table_index": "my_id", "description": "é\u00e9"}`,
-	`- config 6 {}`,
-	`- config 7 {"name": null, "twice": 1, "twice": 2}`,
-	`- samples of (1,3)`,
-	`+ config 2 {"big": 12345678901234567890123, "name": "renamed", "nul": "\u0000 \\u0041 \ud800", "n": 1e-07}`,
-	`+ config 5 {"sample_table_index": "my_id", "description": "é\u00e9", "name": "nameless"}`,
-	`+ config 6 {"name": "empty"}`,
-	`+ config 7 {"name": "null-name", "twice": 1, "twice": 2}`,
-	`+ samples of (1,4)`,
-}
-
 // Releases before 0.5 keep a project, its samples and its subsamples in one document.
 func TestUpgradeFromDocuments(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -236,9 +182,8 @@ func TestDocumentThereAndBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	before[0] = strings.Replace(before[0], ` [],`, "", 1) // an empty table of subsamples has no rows to be known by
 	before[1] = strings.Replace(before[1], `"_config": {}`, `"_config": {"name": "bare", "description": ""}`, 1)
-	sameContent(t, strings.Join(before, "\n"), strings.Join(query(t, conn, documents), "\n"))
+	wantRows(t, db, documents, before...)
 	if err := move(t, migrations.FS, db, config.Down, 5); err != nil {
 		t.Fatal(err)
 	}
@@ -251,50 +196,37 @@ func TestDocumentThereAndBack(t *testing.T) {
 func TestUpgradeFrom06(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.6.0.sql", "rows-0.6.sql")
 	conn := connect(t, db)
-	samples := strings.Join(query(t, conn, contentOfNumberedSamples), "\n")
-	around := strings.Join(query(t, conn, contentAroundSamples), "\n")
-	texts := query(t, conn, "SELECT (id, pep_schema)::text FROM projects WHERE pep_schema IS NOT NULL ORDER BY id")
+	before := readContent(t, conn)
 
 	migrate(t, environment(db)).want(t, 0, "from step 7 (pepdbagent 0.5.0 - 0.6.0) to step "+newest)
 
 	wantNewest(t, db)
-	sameContent(t, samples, strings.Join(query(t, conn, contentOfLinkedSamples), "\n"))
-	sameContent(t, around, strings.Join(query(t, conn, contentAroundSamples), "\n"), configChanges...)
+	sameContent(t, before, readContent(t, conn))
+	wantRows(t, db, "SELECT id || ' ' || config::text FROM projects WHERE id IN (2, 5, 6, 7) ORDER BY id",
+		`2 {"big": 12345678901234567890123, "name": "renamed", "nul": "\u0000 \\u0041 \ud800", "n": 1e-07}`,
+		`5 {"sample_table_index": "my_id", "description": "é\u00e9", "name": "nameless"}`,
+		`6 {"name": "empty"}`,
+		`7 {"name": "null-name", "twice": 1, "twice": 2}`)
+	wantRows(t, db, "SELECT number_of_samples::text FROM projects WHERE id = 1", "4")
 	wantRows(t, db, "SELECT id || ' ' || coalesce(sample_name, 'NULL') FROM samples WHERE id < 1000 ORDER BY id",
 		"1 one", "2 zero", "3 last", "4 one", "10 null", "20 this", "21 17", "22 NULL", "30 orphan")
 	wantRows(t, db, "SELECT project_id || ' ' || name FROM archived_project_config_names ORDER BY project_id",
 		`2 "Old \u0000 Näme"`, "7 null")
-	wantRows(t, db, "SELECT (project_id, pep_schema)::text FROM archived_project_pep_schemas ORDER BY project_id", texts...)
 	wantRows(t, db, "SELECT namespace || ' ' || number_of_projects FROM users ORDER BY namespace COLLATE \"C\"",
 		"Upper 1", "ada 2", "geo 1", "émile 2")
 	wantRows(t, db, "SELECT count(*)::text FROM samples WHERE guid !~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'", "0")
-	wantRows(t, db, `SELECT DISTINCT (s.submission_date = p.submission_date)::text
-		FROM samples AS s JOIN projects AS p ON p.id = s.project_id`, "true")
-
-	// All the way back, and here again.
-	if err := move(t, migrations.FS, db, config.Down, 7); err != nil {
-		t.Fatal(err)
-	}
-	sameContent(t, samples, strings.Join(query(t, conn, contentOfNumberedSamples), "\n"))
-	sameContent(t, around, strings.Join(query(t, conn, contentAroundSamples), "\n"),
-		configChanges[1], configChanges[2], configChanges[4], configChanges[6], configChanges[7], configChanges[9])
-	if err := move(t, migrations.FS, db, config.Up, 0); err != nil {
-		t.Fatal(err)
-	}
-	sameContent(t, samples, strings.Join(query(t, conn, contentOfLinkedSamples), "\n"))
-	sameContent(t, around, strings.Join(query(t, conn, contentAroundSamples), "\n"), configChanges...)
 }
 
 func TestUpgradeFrom07And08(t *testing.T) {
-	for _, test := range []struct{ release, from, stars, dates string }{
+	for _, test := range []struct{ release, from, stars, date string }{
 		{"0.7.0", "step 8 (pepdbagent 0.7.0)", `
 			INSERT INTO stars (user_id, project_id) VALUES (2, 1), (3, 1), (4, 1), (4, 9), (7, 9), (9, 5)`,
-			"2023-07-01 00:00:00.123456+00"},
+			"2023-07-01 00:00:00.123456"},
 		{"0.8.0", "step 9 (pepdbagent 0.7.1 - 0.8.0)", `
 			INSERT INTO stars (user_id, project_id, star_date) VALUES
 				(2, 1, '2024-02-03'), (3, 1, '2024-02-02'), (4, 1, '2024-02-01'), (4, 9, '2024-02-04'),
 				(7, 9, '2024-02-05'), (9, 5, '2024-02-06')`,
-			"2024-02-01 00:00:00+00"},
+			"2024-02-01 00:00:00"},
 	} {
 		t.Run(test.release, func(t *testing.T) {
 			db := newDatabase(t, "pepdbagent-"+test.release+".sql")
@@ -302,22 +234,14 @@ func TestUpgradeFrom07And08(t *testing.T) {
 			execute(t, conn, "ALTER TABLE projects ALTER COLUMN number_of_stars SET DEFAULT 0")
 			execute(t, conn, readFile(t, "testdata/rows-0.6.sql")+readFile(t, "testdata/rows-0.7.sql")+test.stars)
 			execute(t, conn, "ALTER TABLE projects ALTER COLUMN number_of_stars DROP DEFAULT; UPDATE samples SET sample_name = 'n' || id")
-			samples := strings.Join(query(t, conn, contentOfNumberedSamples), "\n")
-			around := strings.Join(query(t, conn, contentAroundSamples), "\n")
-			views := strings.Join(query(t, conn, contentOfViewsAndForks), "\n")
+			before := readContent(t, conn)
 
 			migrate(t, environment(db)).want(t, 0, "from "+test.from+" to step "+newest)
 
 			wantNewest(t, db)
-			sameContent(t, samples, strings.Join(query(t, conn, contentOfLinkedSamples), "\n"))
-			sameContent(t, around, strings.Join(query(t, conn, contentAroundSamples), "\n"), configChanges[4], configChanges[9])
-			sameContent(t, views, strings.Join(query(t, conn, contentOfViewsAndForks), "\n"))
-			wantRows(t, db, "SELECT count(*)::text FROM samples WHERE sample_name <> 'n' || id", "0")
-			wantRows(t, db, `SELECT namespace || ' ' || number_of_projects || CASE WHEN id < 10 THEN ' ' || id ELSE '' END
-				FROM users ORDER BY namespace COLLATE "C"`,
-				"Upper 1", "ada 2 2", "geo 1", "nobody 0 9", "starrer 0 3", "émile 2")
+			sameContent(t, before, readContent(t, conn))
 			wantRows(t, db, `SELECT user_id || ' ' || project_id FROM stars ORDER BY project_id, user_id`, "2 1", "3 1", "9 5", "3 9")
-			wantRows(t, db, `SELECT (star_date AT TIME ZONE 'UTC')::text || '+00' FROM stars WHERE user_id = 3 AND project_id = 1`, test.dates)
+			wantRows(t, db, `SELECT (star_date AT TIME ZONE 'UTC')::text FROM stars WHERE user_id = 3 AND project_id = 1`, test.date)
 			wantRows(t, db, "SELECT id || ' ' || number_of_stars FROM projects WHERE number_of_stars > 0 ORDER BY id", "1 2", "5 1", "9 1")
 		})
 	}
@@ -344,16 +268,10 @@ func TestUpgradeFrom09And010(t *testing.T) {
 			if test.release == "0.9.0" {
 				execute(t, conn, "UPDATE samples SET row_number = -id; ALTER TABLE samples ALTER COLUMN row_number DROP DEFAULT")
 			}
-			before := content(t, conn)
+			before := readContent(t, conn)
 			migrate(t, environment(db)).want(t, 0, "from "+test.from+" to step "+newest)
 			wantNewest(t, db)
-			var added []string
-			for line := range strings.SplitSeq(content(t, conn), "\n") {
-				if strings.HasPrefix(line, "history sequences") && test.release == "0.9.0" {
-					added = append(added, "+ "+line)
-				}
-			}
-			sameContent(t, before, content(t, conn), added...)
+			sameContent(t, before, readContent(t, conn))
 		})
 	}
 }

@@ -21,16 +21,13 @@ func TestEmptyDatabase(t *testing.T) {
 	wantNewest(t, db)
 }
 
-// fixtures of pepdbagent 0.11.1, and the link that the upgrade repairs: a fork had the text of its schema only.
-var (
-	v0111        = []string{"pepdbagent-0.11.1.sql", "rows-common.sql", "rows-history.sql", "rows-archives.sql", "rows-schemas-0.11.sql"}
-	repairedLink = "+ link (3,ada,pep-2.1.0)"
-)
+// v0111 is a database of pepdbagent 0.11.1.
+var v0111 = []string{"pepdbagent-0.11.1.sql", "rows-common.sql", "rows-history.sql", "rows-archives.sql", "rows-schemas-0.11.sql"}
 
 func TestUpgradeFrom0111(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	conn := connect(t, db)
-	before := content(t, conn)
+	before := readContent(t, conn)
 
 	migrate(t, environment(db)).want(t, 0,
 		"adopted", `step=13 release="pepdbagent 0.11.1"`,
@@ -38,7 +35,7 @@ func TestUpgradeFrom0111(t *testing.T) {
 		"verified", "from step 13 (pepdbagent 0.11.1) to step "+newest)
 
 	wantNewest(t, db)
-	sameContent(t, before, content(t, conn), repairedLink)
+	sameContent(t, before, readContent(t, conn))
 	wantRows(t, db, "SELECT namespace || ' ' || number_of_schemas FROM users ORDER BY id",
 		"ada 2", "émile 1", "geo 0", "only-stars 0", "only-schemas 1", "CamelCase 0")
 	wantRows(t, db, `SELECT (schema_version_id, tag_name, tag_value)::text FROM schema_tags ORDER BY 1`,
@@ -54,10 +51,10 @@ func TestUpgradeFrom0111(t *testing.T) {
 func TestUpgradeFrom0110(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.11.0.sql", "rows-common.sql", "rows-history.sql", "rows-schemas-0.11.sql")
 	conn := connect(t, db)
-	before := content(t, conn)
+	before := readContent(t, conn)
 	migrate(t, environment(db)).want(t, 0, "from step 12 (pepdbagent 0.11.0) to step "+newest)
 	wantNewest(t, db)
-	sameContent(t, before, content(t, conn), repairedLink)
+	sameContent(t, before, readContent(t, conn))
 }
 
 // An upgrade that has nothing to archive makes no archive.
@@ -96,13 +93,13 @@ func TestUpgradeFrom012(t *testing.T) {
 				UPDATE users SET number_of_schemas = (
 					SELECT count(*) FROM schema_records AS r WHERE r.namespace = users.namespace
 				);`+test.prepare)
-			before := content(t, conn)
+			before := readContent(t, conn)
 			tags := query(t, conn, "SELECT t::text FROM schema_tags AS t ORDER BY id")
 
 			migrate(t, environment(db)).want(t, 0, "from step 14 (pepdbagent 0.12.0 - 0.12.3) to step "+newest)
 
 			wantNewest(t, db)
-			sameContent(t, before, content(t, conn))
+			sameContent(t, before, readContent(t, conn))
 			wantRows(t, db, "SELECT t::text FROM schema_tags AS t ORDER BY id", tags...)
 			wantRows(t, db, "SELECT namespace || ' ' || number_of_schemas FROM users WHERE number_of_schemas > 0 ORDER BY id",
 				"ada 1", "only-schemas 1")
@@ -163,9 +160,9 @@ func TestOtherSchema(t *testing.T) {
 	for _, file := range v0111 {
 		execute(t, conn, readFile(t, "testdata/"+file))
 	}
-	before := content(t, conn)
+	before := readContent(t, conn)
 	migrate(t, environment(db)).want(t, 0, `schema="\"Pep Hub\""`)
-	sameContent(t, before, content(t, conn), repairedLink)
+	sameContent(t, before, readContent(t, conn))
 	wantRows(t, db, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace", "others")
 }
 
@@ -187,13 +184,13 @@ func TestOwnerKeepsTheTables(t *testing.T) {
 func TestTargetAndBack(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	conn := connect(t, db)
-	before := content(t, conn)
+	before := readContent(t, conn)
 	migrate(t, environment(db, "MIGRATE_TARGET", "14")).want(t, 0, "to step 14")
 	migrate(t, environment(db, "MIGRATE_TARGET", "13")).want(t, 3, "MIGRATE_TARGET cannot be reached")
 	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "13")).want(t, 0, "migrated back", "to step 13")
 	wantRows(t, db, "SELECT version::text FROM schema_migrations", "13")
 	wantRows(t, db, "TABLE alembic_version", "44cb1e7a80de")
-	sameContent(t, before, content(t, conn), repairedLink)
+	sameContent(t, before, readContent(t, conn))
 
 	full := dump(t, db)
 	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "12")).want(t, 7,

@@ -22,6 +22,21 @@ BEGIN
 END
 $$;
 
+-- What a person may have written is not always a date, and no regular expression knows them all.
+CREATE FUNCTION pephub_migrate_timestamp(value text) RETURNS timestamp
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    RETURN CASE
+        WHEN value ~ '^\d{4}-\d\d-\d\d[ T]\d\d:\d\d.*([+-]\d\d(:?\d\d)?|Z)$' THEN value::timestamptz::timestamp
+        WHEN value ~ '^\d{4}-\d\d-\d\d' THEN value::timestamp
+    END;
+EXCEPTION
+    WHEN data_exception THEN
+        RETURN NULL;
+END
+$$;
+
 ALTER TABLE projects
     ADD COLUMN private boolean,
     ADD COLUMN number_of_samples integer,
@@ -41,16 +56,13 @@ SET private = lower(coalesce(anno_info ->> 'is_private', '')) = 'true',
         ), 0)
         ELSE 0
     END,
-    submission_date = CASE
-        WHEN anno_info ->> 'last_update' ~ '^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?$'
-            THEN (anno_info ->> 'last_update')::timestamp
-        ELSE localtimestamp
-    END,
+    submission_date = coalesce(pephub_migrate_timestamp(anno_info ->> 'last_update'), localtimestamp),
     project_value = CASE
         WHEN project_value ? 'description' OR NOT coalesce(anno_info ? 'description', false) THEN project_value
         ELSE project_value || jsonb_build_object('description', anno_info -> 'description')
     END;
 UPDATE projects SET last_update_date = submission_date;
+DROP FUNCTION pephub_migrate_timestamp;
 
 ALTER TABLE projects
     ALTER COLUMN private SET NOT NULL,

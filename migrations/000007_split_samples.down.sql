@@ -16,11 +16,33 @@ BEGIN
 END
 $$;
 
+-- PostgreSQL's json functions fail on \u0000 and on half a surrogate pair, both of which json itself can hold. Within
+-- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored.
+CREATE FUNCTION pephub_migrate_hide(document json) RETURNS json
+LANGUAGE sql IMMUTABLE
+AS $$
+SELECT CASE
+    WHEN strpos(document::text, '\u') + strpos(document::text, chr(127)) = 0 THEN document
+    ELSE regexp_replace(
+        replace(document::text, chr(127), chr(127) || 'd'), '(?<!\\)((?:\\\\)*)\\u', '\1' || chr(127) || 'u', 'g'
+    )::json
+END
+$$;
+
+CREATE FUNCTION pephub_migrate_reveal(document text) RETURNS text
+LANGUAGE sql IMMUTABLE
+AS $$
+SELECT replace(replace(document, chr(127) || 'u', '\u'), chr(127) || 'd', chr(127))
+$$;
+
+-- Made here if the upgrade found nothing to archive, so that the statement below needs no branch.
+CREATE TABLE IF NOT EXISTS archived_project_values (project_id bigint, project_value json);
+
 ALTER TABLE projects ADD COLUMN project_value json;
 UPDATE projects AS p
 SET project_value = (
     '{"_sample_dict": [' || coalesce(s.records, '') || '], "_config": ' || p.config
-    || ', "_subsample_list": ' || coalesce('[' || t.tables || ']', 'null') || '}'
+    || ', "_subsample_list": ' || coalesce('[' || t.tables || ']', 'null') || coalesce(a.members, '') || '}'
 )::json
 FROM projects AS x
 LEFT JOIN (
@@ -29,19 +51,42 @@ LEFT JOIN (
     GROUP BY project_id
 ) AS s ON s.project_id = x.id
 LEFT JOIN (
-    SELECT project_id, string_agg(records, ', ' ORDER BY subsample_number) AS tables
+    SELECT n.project_id, string_agg('[' || coalesce(r.records, '') || ']', ', ' ORDER BY n.subsample_number) AS tables
     FROM (
-        SELECT
-            project_id, subsample_number,
-            '[' || string_agg(subsample::text, ', ' ORDER BY row_number, id) || ']' AS records
+        SELECT project_id, subsample_number FROM subsamples
+        UNION
+        -- A table without a row has left a gap in the numbers.
+        SELECT project_id, generate_series(0, least(max(subsample_number), 1000)) FROM subsamples GROUP BY project_id
+    ) AS n
+    LEFT JOIN (
+        SELECT project_id, subsample_number, string_agg(subsample::text, ', ' ORDER BY row_number, id) AS records
         FROM subsamples
         GROUP BY project_id, subsample_number
-    ) AS r
-    GROUP BY project_id
+    ) AS r ON (r.project_id, r.subsample_number) = (n.project_id, n.subsample_number)
+    GROUP BY n.project_id
 ) AS t ON t.project_id = x.id
+LEFT JOIN (
+    SELECT
+        v.project_id,
+        pephub_migrate_reveal(string_agg(', ' || to_json(m.key) || ': ' || m.value, '' ORDER BY m.position)) AS members
+    FROM archived_project_values AS v
+    CROSS JOIN LATERAL json_each(pephub_migrate_hide(v.project_value)) WITH ORDINALITY AS m (key, value, position)
+    WHERE m.key NOT IN ('_config', '_sample_dict', '_subsample_dict', '_subsample_list')
+    GROUP BY v.project_id
+) AS a ON a.project_id = x.id
 WHERE x.id = p.id;
 
+DROP FUNCTION pephub_migrate_reveal, pephub_migrate_hide;
 DROP TABLE subsamples, samples;
+
+-- What no document could be given back stays where it is.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM archived_project_values) THEN
+        DROP TABLE archived_project_values;
+    END IF;
+END
+$$;
 
 UPDATE projects SET last_update_date = submission_date WHERE last_update_date IS NULL;
 ALTER TABLE projects

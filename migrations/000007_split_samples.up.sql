@@ -5,20 +5,36 @@
 LOCK TABLE projects IN ACCESS EXCLUSIVE MODE;
 
 -- PostgreSQL's json functions fail on \u0000 and on half a surrogate pair, both of which json itself can hold. Within
--- this step every escape \u is therefore hidden from them, and put back into what is stored as json.
+-- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored.
 CREATE FUNCTION pephub_migrate_hide(document json) RETURNS json
 LANGUAGE sql IMMUTABLE
 AS $$
 SELECT CASE
-    WHEN strpos(document::text, '\u') = 0 THEN document
-    ELSE regexp_replace(document::text, '(?<!\\)((?:\\\\)*)\\u', '\1' || chr(127) || 'escape' || chr(127), 'g')::json
+    WHEN strpos(document::text, '\u') + strpos(document::text, chr(127)) = 0 THEN document
+    ELSE regexp_replace(
+        replace(document::text, chr(127), chr(127) || 'd'), '(?<!\\)((?:\\\\)*)\\u', '\1' || chr(127) || 'u', 'g'
+    )::json
 END
 $$;
 
-CREATE FUNCTION pephub_migrate_reveal(document text) RETURNS json
+CREATE FUNCTION pephub_migrate_reveal(document text) RETURNS text
 LANGUAGE sql IMMUTABLE
 AS $$
-SELECT replace(document, chr(127) || 'escape' || chr(127), '\u')::json
+SELECT replace(replace(document, chr(127) || 'u', '\u'), chr(127) || 'd', chr(127))
+$$;
+
+-- One member as a column of text would hold it: without the characters that no text can hold.
+CREATE FUNCTION pephub_migrate_member(document json, name text) RETURNS text
+LANGUAGE sql IMMUTABLE
+AS $$
+SELECT CASE
+    WHEN json_typeof(document) <> 'object' THEN NULL
+    WHEN strpos(document::text, '\u') = 0 THEN document ->> name
+    ELSE regexp_replace(
+        regexp_replace(document::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g'),
+        '(?<!\\)((?:\\\\)*)(?:(\\ud[89ab]\w\w\\ud[c-f]\w\w)|\\ud[89a-f]\w\w)', '\1\2', 'gi'
+    )::json ->> name
+END
 $$;
 
 -- The rows of one table of the document. 0.4.3 writes a list of records; older releases write an object of columns,
@@ -45,10 +61,22 @@ FROM (
             string_agg(to_json(c.key) || ': ' || v.value, ', ' ORDER BY c.ordinality) AS cells,
             min(ARRAY[c.ordinality, v.ordinality]) AS first
         FROM json_each(CASE json_typeof(content) WHEN 'object' THEN content ELSE '{}' END) WITH ORDINALITY AS c
-        CROSS JOIN LATERAL json_each(c.value) WITH ORDINALITY AS v
+        CROSS JOIN LATERAL json_each(CASE json_typeof(c.value) WHEN 'object' THEN c.value ELSE '{}' END)
+            WITH ORDINALITY AS v
         GROUP BY v.key
     ) AS g
 ) AS n
+$$;
+
+-- Whether a table has a column without a row, whose name no record can hold.
+CREATE FUNCTION pephub_migrate_lossy(content json) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+AS $$
+SELECT EXISTS (
+    SELECT
+    FROM json_each(CASE json_typeof(content) WHEN 'object' THEN content ELSE '{}' END) AS c
+    WHERE json_typeof(c.value) <> 'object' OR c.value::text ~ '^\{\s*\}$'
+)
 $$;
 
 -- Each document is read once for all that follows. What is an argument below is a column here: as an expression it
@@ -57,8 +85,15 @@ CREATE TABLE pephub_migrate_documents AS
 SELECT
     id,
     document,
+    CASE json_typeof(document -> '_config') WHEN 'object' THEN document -> '_config' ELSE '{}' END AS config,
     document -> '_sample_dict' AS samples,
-    coalesce(nullif(document -> '_config' ->> 'sample_table_index', ''), 'sample_name') AS name_column
+    coalesce(nullif(document -> '_config' ->> 'sample_table_index', ''), 'sample_name') AS name_column,
+    CASE
+        WHEN json_typeof(document -> '_subsample_list') = 'array' AND json_array_length(document -> '_subsample_list') > 0
+            THEN document -> '_subsample_list'
+        WHEN json_typeof(document -> '_subsample_dict') = 'array' THEN document -> '_subsample_dict'
+        ELSE '[]'
+    END AS tables
 FROM (SELECT id, pephub_migrate_hide(project_value) AS document FROM projects OFFSET 0) AS d;
 
 -- What is of neither form would get lost.
@@ -91,19 +126,52 @@ BEGIN
             EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS'));
         END IF;
     END LOOP;
-    IF EXISTS (
-        SELECT FROM pephub_migrate_documents AS d CROSS JOIN LATERAL json_object_keys(d.document) AS k (key)
-        WHERE k.key NOT IN ('name', 'description', '_config', '_sample_dict', '_subsample_dict', '_subsample_list')
-    ) THEN
-        CREATE TABLE archived_project_values AS
-        SELECT p.id AS project_id, p.project_value
-        FROM projects AS p
-        JOIN pephub_migrate_documents AS d ON d.id = p.id
-        WHERE EXISTS (
-            SELECT FROM json_object_keys(d.document) AS k (key)
-            WHERE k.key NOT IN ('name', 'description', '_config', '_sample_dict', '_subsample_dict', '_subsample_list')
+END
+$$;
+
+-- A document that holds more than its config, its samples and its subsamples will: members that are unknown or come
+-- twice, tables and columns without a row, a name or a description that is neither the config's nor the project's.
+CREATE TABLE archived_project_values AS
+SELECT p.id AS project_id, p.project_value
+FROM projects AS p
+JOIN pephub_migrate_documents AS d ON d.id = p.id
+WHERE (SELECT count(*) FROM json_object_keys(d.document)) <> (
+        SELECT count(DISTINCT k.key)
+        FROM json_object_keys(d.document) AS k (key)
+        WHERE k.key IN ('name', 'description', '_config', '_sample_dict', '_subsample_dict', '_subsample_list')
+    )
+    OR pephub_migrate_lossy(d.samples)
+    OR EXISTS (
+        SELECT
+        FROM json_array_elements(d.tables) AS t
+        WHERE json_typeof(t.value) NOT IN ('array', 'object')
+            OR t.value::text ~ '^(\[\s*\]|\{\s*\})$'
+            OR pephub_migrate_lossy(t.value)
+    )
+    OR (
+        json_typeof(d.document -> '_subsample_dict') = 'array'
+        AND d.document -> '_subsample_dict' #>> '{0}' IS NOT NULL
+        AND d.tables::text <> (d.document -> '_subsample_dict')::text
+    )
+    OR (
+        d.document -> 'name' IS NOT NULL
+        AND d.config -> 'name' IS NOT NULL
+        AND pephub_migrate_member(p.project_value, 'name') IS DISTINCT FROM p.name
+    )
+    OR (
+        d.document -> 'description' IS NOT NULL
+        AND d.config -> 'description' IS NOT NULL
+        AND (
+            pephub_migrate_member(p.project_value, 'description') IS DISTINCT FROM p.description
+            OR (d.document -> 'description')::text ~* (chr(127) || 'u(0000|d[89a-f])')
         )
-        ORDER BY p.id;
+    )
+ORDER BY p.id;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM archived_project_values) THEN
+        DROP TABLE archived_project_values;
     END IF;
 END
 $$;
@@ -124,24 +192,16 @@ CREATE TABLE subsamples (
 );
 
 INSERT INTO samples (sample, project_id, row_number)
-SELECT pephub_migrate_reveal(r.record), p.id, r.row_position - 1
+SELECT pephub_migrate_reveal(r.record)::json, p.id, r.row_position - 1
 FROM pephub_migrate_documents AS p
 CROSS JOIN LATERAL pephub_migrate_records(p.samples, p.name_column) AS r
 ORDER BY p.id, r.row_position;
 
 -- In this order on disk, since that is the order in which pepdbagent reads them.
 INSERT INTO subsamples (subsample, project_id, subsample_number, row_number)
-SELECT pephub_migrate_reveal(r.record), p.id, t.ordinality - 1, r.row_position - 1
+SELECT pephub_migrate_reveal(r.record)::json, p.id, t.ordinality - 1, r.row_position - 1
 FROM pephub_migrate_documents AS p
-CROSS JOIN LATERAL (
-    SELECT CASE
-        WHEN json_typeof(p.document -> '_subsample_list') = 'array' AND (p.document ->> '_subsample_list') !~ '^\[\s*\]$'
-            THEN p.document -> '_subsample_list'
-        WHEN json_typeof(p.document -> '_subsample_dict') = 'array' THEN p.document -> '_subsample_dict'
-        ELSE '[]'
-    END AS tables
-) AS l
-CROSS JOIN LATERAL json_array_elements(l.tables) WITH ORDINALITY AS t
+CROSS JOIN LATERAL json_array_elements(p.tables) WITH ORDINALITY AS t
 CROSS JOIN LATERAL pephub_migrate_records(t.value, 'sample_name') AS r
 ORDER BY p.id, t.ordinality, r.row_position;
 
@@ -154,24 +214,19 @@ SET config = pephub_migrate_reveal((
         SELECT 1 AS source, e.key, e.value::text, e.position
         FROM json_each(d.config) WITH ORDINALITY AS e (key, value, position)
         UNION ALL
-        SELECT 2, 'name', coalesce((d.document -> 'name')::text, to_json(p.name)::text), NULL
+        SELECT 2, 'name', coalesce((d.document -> 'name')::text, pephub_migrate_hide(to_json(p.name))::text), NULL
         WHERE d.config -> 'name' IS NULL
         UNION ALL
-        SELECT 3, 'description', coalesce((d.document -> 'description')::text, to_json(coalesce(p.description, ''))::text), NULL
+        SELECT 3, 'description', coalesce((d.document -> 'description')::text, pephub_migrate_hide(to_json(coalesce(p.description, '')))::text), NULL
         WHERE d.config -> 'description' IS NULL
     ) AS m
-))
-FROM (
-    SELECT
-        id,
-        document,
-        CASE json_typeof(document -> '_config') WHEN 'object' THEN document -> '_config' ELSE '{}' END AS config
-    FROM pephub_migrate_documents
-) AS d
+))::json
+FROM pephub_migrate_documents AS d
 WHERE d.id = p.id;
 
 DROP TABLE pephub_migrate_documents;
-DROP FUNCTION pephub_migrate_records, pephub_migrate_reveal, pephub_migrate_hide;
+DROP FUNCTION
+    pephub_migrate_records, pephub_migrate_lossy, pephub_migrate_member, pephub_migrate_reveal, pephub_migrate_hide;
 
 ALTER TABLE projects
     DROP CONSTRAINT id,

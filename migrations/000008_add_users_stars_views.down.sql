@@ -25,18 +25,45 @@ DROP TABLE views_samples, views, stars, users;
 ALTER TABLE samples DROP COLUMN sample_name;
 ALTER TABLE projects DROP COLUMN number_of_stars, DROP COLUMN pop, DROP COLUMN forked_from_id;
 
--- Made here if the upgrade found nothing to archive, so that the statement below needs no branch.
-CREATE TABLE IF NOT EXISTS archived_project_config_names (project_id integer, name json);
+-- PostgreSQL's json functions fail on \u0000 and on half a surrogate pair, both of which json itself can hold. Within
+-- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored.
+CREATE FUNCTION pephub_migrate_hide(document json) RETURNS json
+LANGUAGE sql IMMUTABLE
+AS $$
+SELECT CASE
+    WHEN strpos(document::text, '\u') + strpos(document::text, chr(127)) = 0 THEN document
+    ELSE regexp_replace(
+        replace(document::text, chr(127), chr(127) || 'd'), '(?<!\\)((?:\\\\)*)\\u', '\1' || chr(127) || 'u', 'g'
+    )::json
+END
+$$;
+
+CREATE FUNCTION pephub_migrate_reveal(document text) RETURNS text
+LANGUAGE sql IMMUTABLE
+AS $$
+SELECT replace(replace(document, chr(127) || 'u', '\u'), chr(127) || 'd', chr(127))
+$$;
+
+-- Made here if the upgrade found nothing to archive, so that the statement below needs no branch. A project that was
+-- renamed since has its new name in the config, where it stays.
+CREATE TABLE IF NOT EXISTS archived_project_config_names (project_id integer, name json, project_name varchar);
 UPDATE projects AS p
-SET config = replace((
-    SELECT '{' || string_agg(
-        to_json(e.key) || ': ' || CASE WHEN e.key = 'name' THEN a.name::text ELSE e.value::text END,
-        ', ' ORDER BY e.position
-    ) || '}'
-    FROM json_each(
-        regexp_replace(p.config::text, '(?<!\\)((?:\\\\)*)\\u', '\1' || chr(127) || 'escape' || chr(127), 'g')::json
-    ) WITH ORDINALITY AS e (key, value, position)
-), chr(127) || 'escape' || chr(127), '\u')::json
+SET config = pephub_migrate_reveal((
+    SELECT '{' || string_agg(to_json(m.key) || ': ' || m.value, ', ' ORDER BY m.position) || '}'
+    FROM (
+        SELECT
+            e.key,
+            CASE
+                WHEN e.key = 'name' AND e.position = max(e.position) FILTER (WHERE e.key = 'name') OVER ()
+                    THEN pephub_migrate_hide(a.name)::text
+                ELSE e.value::text
+            END AS value,
+            e.position
+        FROM json_each(pephub_migrate_hide(p.config)) WITH ORDINALITY AS e (key, value, position)
+    ) AS m
+))::json
 FROM archived_project_config_names AS a
-WHERE a.project_id = p.id AND json_typeof(p.config) = 'object';
+WHERE a.project_id = p.id AND a.project_name = p.name AND json_typeof(p.config) = 'object';
+
 DROP TABLE archived_project_config_names;
+DROP FUNCTION pephub_migrate_reveal, pephub_migrate_hide;

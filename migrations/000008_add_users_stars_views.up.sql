@@ -5,20 +5,22 @@
 LOCK TABLE projects, samples IN ACCESS EXCLUSIVE MODE;
 
 -- PostgreSQL's json functions fail on \u0000 and on half a surrogate pair, both of which json itself can hold. Within
--- this step every escape \u is therefore hidden from them, and put back into what is stored as json.
+-- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored.
 CREATE FUNCTION pephub_migrate_hide(document json) RETURNS json
 LANGUAGE sql IMMUTABLE
 AS $$
 SELECT CASE
-    WHEN strpos(document::text, '\u') = 0 THEN document
-    ELSE regexp_replace(document::text, '(?<!\\)((?:\\\\)*)\\u', '\1' || chr(127) || 'escape' || chr(127), 'g')::json
+    WHEN strpos(document::text, '\u') + strpos(document::text, chr(127)) = 0 THEN document
+    ELSE regexp_replace(
+        replace(document::text, chr(127), chr(127) || 'd'), '(?<!\\)((?:\\\\)*)\\u', '\1' || chr(127) || 'u', 'g'
+    )::json
 END
 $$;
 
-CREATE FUNCTION pephub_migrate_reveal(document text) RETURNS json
+CREATE FUNCTION pephub_migrate_reveal(document text) RETURNS text
 LANGUAGE sql IMMUTABLE
 AS $$
-SELECT replace(document, chr(127) || 'escape' || chr(127), '\u')::json
+SELECT replace(replace(document, chr(127) || 'u', '\u'), chr(127) || 'd', chr(127))
 $$;
 
 -- One member as a column of text would hold it: without the characters that no text can hold.
@@ -63,17 +65,24 @@ BEGIN
             EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS'));
         END IF;
     END LOOP;
-    IF EXISTS (
-        SELECT FROM projects
-        WHERE pephub_migrate_hide(config) -> 'name' IS NOT NULL
-            AND pephub_migrate_member(config, 'name') IS DISTINCT FROM name
-    ) THEN
-        CREATE TABLE archived_project_config_names AS
-        SELECT id AS project_id, pephub_migrate_reveal((pephub_migrate_hide(config) -> 'name')::text) AS name
-        FROM projects
-        WHERE pephub_migrate_hide(config) -> 'name' IS NOT NULL
-            AND pephub_migrate_member(config, 'name') IS DISTINCT FROM name
-        ORDER BY id;
+END
+$$;
+
+-- The last of several members of that name is the one that counts.
+CREATE TABLE archived_project_config_names AS
+SELECT
+    id AS project_id,
+    pephub_migrate_reveal((pephub_migrate_hide(config) -> 'name')::text)::json AS name,
+    name AS project_name
+FROM projects
+WHERE pephub_migrate_hide(config) -> 'name' IS NOT NULL
+    AND pephub_migrate_member(config, 'name') IS DISTINCT FROM name
+ORDER BY id;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM archived_project_config_names) THEN
+        DROP TABLE archived_project_config_names;
     END IF;
 END
 $$;
@@ -82,13 +91,20 @@ UPDATE projects AS p
 SET config = pephub_migrate_reveal((
     SELECT '{' || string_agg(to_json(m.key) || ': ' || m.value, ', ' ORDER BY m.position) || '}'
     FROM (
-        SELECT key, CASE WHEN key = 'name' THEN to_json(p.name)::text ELSE value::text END AS value, position
+        SELECT
+            e.key,
+            CASE
+                WHEN e.key = 'name' AND e.position = max(e.position) FILTER (WHERE e.key = 'name') OVER ()
+                    THEN pephub_migrate_hide(to_json(p.name))::text
+                ELSE e.value::text
+            END AS value,
+            e.position
         FROM json_each(pephub_migrate_hide(p.config)) WITH ORDINALITY AS e (key, value, position)
         UNION ALL
-        SELECT 'name', to_json(p.name)::text, NULL
+        SELECT 'name', pephub_migrate_hide(to_json(p.name))::text, NULL
         WHERE pephub_migrate_hide(p.config) -> 'name' IS NULL
     ) AS m
-))
+))::json
 WHERE json_typeof(p.config) = 'object' AND pephub_migrate_member(p.config, 'name') IS DISTINCT FROM p.name;
 
 DROP FUNCTION pephub_migrate_member, pephub_migrate_reveal, pephub_migrate_hide;
