@@ -13,7 +13,7 @@ type oneSample struct {
 
 // readSamples adds the samples of every project in their order: that of the document, of the row numbers, or of the list.
 func (r *contentReader) readSamples() {
-	r.content.kind("sample", "orphan", "date of sample")
+	r.content.kind("sample", "name of sample", "orphan", "date of sample")
 	switch {
 	case r.has("projects.project_value"):
 		for _, p := range r.projects {
@@ -101,7 +101,8 @@ func (r *contentReader) addSamples(p *oneProject, samples []oneSample) {
 				updated = submitted
 			}
 		}
-		r.content.add("sample", p.key(), i, quoted(name), sample.json)
+		r.content.add("sample", p.key(), i, sample.json)
+		r.content.add("name of sample", p.key(), i, quoted(name))
 		r.content.add("date of sample", p.key(), i, submitted, updated)
 		if sample.id != "" {
 			r.content.add("id of sample", p.key(), i, sample.id)

@@ -92,7 +92,7 @@ func readContent(t *testing.T, conn *pgx.Conn) content {
 		SELECT c.relname || '.' || a.attname
 		FROM pg_class AS c
 		JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-		WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'`) {
+		WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind = 'r'`) {
 		r.columns[row[0]] = true
 	}
 	r.readProjects()
@@ -177,9 +177,10 @@ func (r *contentReader) fromDocument(p *oneProject) {
 
 func (r *contentReader) addProjects() {
 	c := r.content
-	c.kind("project", "config", "old config name", "odd document", "extra member", "old annotation", "number of stars", "pop", "fork")
+	c.kind("project", "date of project", "config", "old config name", "odd document", "extra member", "old annotation", "number of stars", "pop", "fork")
 	for _, p := range r.projects {
-		c.add("project", p.key(), p.id, p.digest, p.private, p.samples, quoted(p.description), p.submitted, p.updated)
+		c.add("project", p.key(), p.id, p.digest, p.private, p.samples, quoted(p.description))
+		c.add("date of project", p.key(), p.submitted, p.updated)
 		switch {
 		case p.document != null:
 			config := p.decoded.fullConfig(p.description)

@@ -336,7 +336,8 @@ func (g *generator) makeDocument(namespace, name, tag string) {
 	if g.oneIn(2) {
 		members = append(members, `"name": `+g.one(encode(name), encode(name), g.jsonText()).(string))
 	}
-	if g.oneIn(2) {
+	describes := g.oneIn(2)
+	if describes {
 		members = append(members, `"description": `+g.one(g.jsonText(), g.jsonText(), "null", "5").(string))
 	}
 	for _, key := range []string{`"_subsample_list": `, `"_subsample_dict": `} {
@@ -362,7 +363,10 @@ func (g *generator) makeDocument(namespace, name, tag string) {
 	values = append(values, g.one(true, false), g.IntN(20), g.date(), g.date())
 	if g.step >= 6 {
 		columns += ", description"
-		values = append(values, g.one(nil, "", g.text()))
+		values = append(values, g.text())
+		if !describes && g.oneIn(2) {
+			values[len(values)-1] = nil
+		}
 	}
 	g.insert("projects", columns, values...)
 }

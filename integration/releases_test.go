@@ -78,7 +78,7 @@ func TestUpgradeFromDocuments(t *testing.T) {
 				`3 3 NULL {}`,
 			},
 			subsamples: []string{`3 0 0 {"sample_name": "x", "f": 1e-07}`, `3 2 0 {"f": null}`, `3 2 1 {"f": "é"}`},
-			archives:   []string{"archived_project_config_names 1"},
+			archives:   []string{"archived_project_config_names 1", "archived_project_values 1"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

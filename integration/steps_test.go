@@ -31,8 +31,14 @@ var update = flag.Bool("update", false, "write the snapshots of all steps anew, 
 // move brings a database to a step with the steps of fsys, within the test's own process.
 func move(t *testing.T, fsys fs.FS, database, action string, target int) error {
 	t.Helper()
+	return run(t, fsys, database, config.Config{Action: action, Target: target})
+}
+
+// run is move with the rest of the configuration.
+func run(t *testing.T, fsys fs.FS, database string, cfg config.Config) error {
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	cfg := config.Config{Action: action, Target: target, WaitTimeout: time.Second, LockTimeout: time.Second}
+	cfg.WaitTimeout, cfg.LockTimeout = time.Second, time.Second
 	steps, err := migrator.New(fsys, cfg, log)
 	if err != nil {
 		t.Fatal(err)

@@ -130,7 +130,8 @@ END
 $$;
 
 -- A document that holds more than its config, its samples and its subsamples will: members that are unknown or come
--- twice, tables and columns without a row, a name or a description that is neither the config's nor the project's.
+-- twice, tables and columns without a row, a name or a description that is neither the config's nor the project's. Case
+-- is no matter: from 0.4 on pepdbagent makes the project's name lower case, and leaves the document's as it is.
 CREATE TABLE archived_project_values AS
 SELECT p.id AS project_id, p.project_value
 FROM projects AS p
@@ -156,7 +157,7 @@ WHERE (SELECT count(*) FROM json_object_keys(d.document)) <> (
     OR (
         d.document -> 'name' IS NOT NULL
         AND d.config -> 'name' IS NOT NULL
-        AND pephub_migrate_member(p.project_value, 'name') IS DISTINCT FROM p.name
+        AND lower(pephub_migrate_member(p.project_value, 'name')) IS DISTINCT FROM lower(p.name)
     )
     OR (
         d.document -> 'description' IS NOT NULL

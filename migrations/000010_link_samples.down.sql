@@ -1,8 +1,25 @@
 -- Release: back to pepdbagent 0.7.1 - 0.8.0, whose samples are numbered rows.
--- Data: samples are numbered in the order of their list; their own dates go, users and their stars stay.
+-- Data: samples are numbered in the order of their list; refuses to lose dates that differ from the project's unless MIGRATE_ALLOW_DATA_LOSS is true.
 -- Undo: links the samples anew, under new guids.
 
 LOCK TABLE projects, users, samples, stars, views_samples IN ACCESS EXCLUSIVE MODE;
+
+DO $$
+DECLARE
+    dates bigint := (
+        SELECT count(*)
+        FROM samples AS s
+        JOIN projects AS p ON p.id = s.project_id
+        WHERE s.submission_date <> p.submission_date
+            OR s.last_update_date <> coalesce(p.last_update_date, p.submission_date)
+    );
+BEGIN
+    IF dates > 0 AND current_setting('pephub_migrate.allow_data_loss', true) IS DISTINCT FROM 'true' THEN
+        RAISE EXCEPTION 'pepdbagent 0.8.0 has no place for the dates of % samples', dates
+            USING HINT = 'back the database up, then set MIGRATE_ALLOW_DATA_LOSS=true to drop them';
+    END IF;
+END
+$$;
 
 CREATE INDEX samples_parent_guid_step_idx ON samples (parent_guid);
 

@@ -1,5 +1,5 @@
 -- Release: back to pepdbagent 0.10.0, which has no schemas of its own.
--- Data: projects keep the text of their schema; refuses to lose schemas and groups unless MIGRATE_ALLOW_DATA_LOSS is true.
+-- Data: projects keep the path of their schema as text; refuses to lose schemas and groups unless MIGRATE_ALLOW_DATA_LOSS is true.
 -- Undo: makes the tables again, empty.
 
 LOCK TABLE projects, schemas, schema_groups, schema_group_relations IN ACCESS EXCLUSIVE MODE;
@@ -15,6 +15,12 @@ BEGIN
     END IF;
 END
 $$;
+
+-- As 0.11 itself writes it down beside the link.
+UPDATE projects AS p
+SET pep_schema = s.namespace || '/' || s.name
+FROM schemas AS s
+WHERE s.id = p.schema_id AND p.pep_schema IS NULL;
 
 ALTER TABLE projects DROP COLUMN schema_id;
 DROP TABLE schema_group_relations, schema_groups, schemas;

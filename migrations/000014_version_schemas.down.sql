@@ -76,10 +76,12 @@ CREATE TABLE schema_group_relations (
 );
 
 INSERT INTO schemas (id, namespace, name, description, schema_json, private, submission_date, last_update_date)
-SELECT r.id, r.namespace, r.name, r.description, v.schema_value, r.private, v.release_date, r.last_update_date
+SELECT
+    r.id, r.namespace, r.name, r.description, v.schema_value, r.private, v.release_date,
+    greatest(r.last_update_date, v.last_update_date)
 FROM schema_records AS r
 JOIN (
-    SELECT DISTINCT ON (schema_id) schema_id, schema_value, release_date
+    SELECT DISTINCT ON (schema_id) schema_id, schema_value, release_date, last_update_date
     FROM schema_versions
     ORDER BY schema_id, release_date DESC, id DESC
 ) AS v ON v.schema_id = r.id
