@@ -104,7 +104,11 @@ func TestUnrecognised(t *testing.T) {
 		},
 		"table of a newer release": {
 			"CREATE TABLE schema_tags (id int); INSERT INTO schema_tags VALUES (1)",
-			6, []string{"tables of a newer release hold rows that cannot be carried over: schema_tags"},
+			6, []string{"cannot be carried over: schema_tags, which is not as any release makes it"},
+		},
+		"empty table by the name of a newer release's": {
+			"CREATE TABLE schema_tags (id serial, mine text)",
+			6, []string{"cannot be carried over: schema_tags, which is not as any release makes it"},
 		},
 		"unknown Alembic revision": {
 			"CREATE TABLE alembic_version (version_num varchar(32)); INSERT INTO alembic_version VALUES ('0123456789ab')",

@@ -76,6 +76,10 @@ func TestUpgradeFrom012(t *testing.T) {
 			UPDATE users SET number_of_schemas = NULL;
 			CREATE TABLE alembic_version (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY);
 			INSERT INTO alembic_version VALUES ('8a037f13b4e5')`},
+		{"alembic from 0.11.0", `
+			ALTER TABLE users ALTER COLUMN number_of_schemas DROP NOT NULL;
+			DROP TABLE namespace_archives, bedbase_stats`},
+		{"development version", "ALTER TABLE users DROP COLUMN number_of_schemas"},
 		{"indexed by hand", `
 			CREATE INDEX samples_project_id_idx ON samples (project_id);
 			CREATE INDEX mine ON samples (sample_name)`},
@@ -94,13 +98,11 @@ func TestUpgradeFrom012(t *testing.T) {
 					SELECT count(*) FROM schema_records AS r WHERE r.namespace = users.namespace
 				);`+test.prepare)
 			before := readContent(t, conn)
-			tags := query(t, conn, "SELECT t::text FROM schema_tags AS t ORDER BY id")
 
 			migrate(t, environment(db)).want(t, 0, "from step 14 (pepdbagent 0.12.0 - 0.12.3) to step "+newest)
 
 			wantNewest(t, db)
 			sameContent(t, before, readContent(t, conn))
-			wantRows(t, db, "SELECT t::text FROM schema_tags AS t ORDER BY id", tags...)
 			wantRows(t, db, "SELECT namespace || ' ' || number_of_schemas FROM users WHERE number_of_schemas > 0 ORDER BY id",
 				"ada 1", "only-schemas 1")
 		})
@@ -179,6 +181,70 @@ func TestOwnerKeepsTheTables(t *testing.T) {
 	wantRows(t, db, `
 		SELECT DISTINCT relowner::regrole::text FROM pg_class
 		WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'S')`, `"The App"`)
+}
+
+// So does everybody else who may use them; and the new tables, which have an owner only, are theirs too.
+func TestGrantsExtendToNewTables(t *testing.T) {
+	db := newDatabase(t, "pepdbagent-0.6.0.sql", "rows-0.6.sql")
+	conn := connect(t, db)
+	execute(t, conn, `CREATE ROLE "An App" LOGIN PASSWORD 'app'; CREATE ROLE onlooker`)
+	t.Cleanup(func() { execute(t, conn, `DROP OWNED BY "An App", onlooker; DROP ROLE "An App", onlooker`) })
+	execute(t, conn, `
+		GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "An App";
+		GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO "An App";
+		GRANT SELECT ON projects TO onlooker WITH GRANT OPTION; GRANT SELECT ON projects TO PUBLIC`)
+	migrate(t, environment(db)).want(t, 0)
+	wantRows(t, db, `
+		SELECT relname || ' ' || regexp_replace(relacl::text, 'postgres=[a-zA-Z]{7,}', 'postgres=ALL')
+		FROM pg_class
+		WHERE relname IN ('users', 'stars', 'schema_versions', 'users_id_seq', 'schema_versions_id_seq')
+		ORDER BY relname`,
+		`schema_versions {postgres=ALL/postgres,"\"An App\"=arwd/postgres",onlooker=r*/postgres,=r/postgres}`,
+		`schema_versions_id_seq {postgres=rwU/postgres,"\"An App\"=U/postgres"}`,
+		`stars {postgres=ALL/postgres,"\"An App\"=arwd/postgres",onlooker=r*/postgres,=r/postgres}`,
+		`users {postgres=ALL/postgres,"\"An App\"=arwd/postgres",onlooker=r*/postgres,=r/postgres}`,
+		`users_id_seq {postgres=rwU/postgres,"\"An App\"=U/postgres"}`)
+	migrate(t, environment(db, "POSTGRES_USER", "An App", "POSTGRES_PASSWORD", "app")).want(t, 0, "nothing to do")
+}
+
+// An operator's triggers and rules neither change what is carried over nor get lost.
+func TestOwnTriggersStandStill(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	conn := connect(t, db)
+	execute(t, conn, `
+		CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			NEW.last_update_date := now();
+			RETURN NEW;
+		END $$;
+		CREATE TRIGGER "Touch it" BEFORE UPDATE ON projects FOR EACH ROW EXECUTE FUNCTION touch();
+		CREATE TRIGGER always BEFORE UPDATE ON projects FOR EACH ROW EXECUTE FUNCTION touch();
+		CREATE TRIGGER off BEFORE UPDATE ON projects FOR EACH ROW EXECUTE FUNCTION touch();
+		CREATE TRIGGER gone BEFORE UPDATE ON schemas FOR EACH ROW EXECUTE FUNCTION touch();
+		CREATE RULE frozen AS ON UPDATE TO users DO INSTEAD NOTHING;
+		ALTER TABLE projects ENABLE ALWAYS TRIGGER always, DISABLE TRIGGER off`)
+	before := readContent(t, conn)
+	migrate(t, environment(db)).want(t, 0, "stands still during the migration")
+	wantNewest(t, db)
+	sameContent(t, before, readContent(t, conn))
+	wantRows(t, db, "SELECT tgname || ' ' || tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1", "Touch it O", "always A", "off D")
+	wantRows(t, db, "SELECT rulename || ' ' || ev_enabled FROM pg_rewrite WHERE rulename = 'frozen'", "frozen O")
+}
+
+// geopephub keeps two tables in PEPhub's database by default, whether PEPhub's are there yet or not; and extensions may
+// have tables of their own.
+func TestTablesOfOthers(t *testing.T) {
+	for name, files := range map[string][]string{"Empty": nil, "0.6.0": {"pepdbagent-0.6.0.sql"}} {
+		t.Run(name, func(t *testing.T) {
+			db := newDatabase(t, files...)
+			execute(t, connect(t, db), `
+				CREATE TABLE geo_sample_status (id int, status text); INSERT INTO geo_sample_status VALUES (1, 'done');
+				CREATE TABLE geo_cycle_status (id int)`)
+			migrate(t, environment(db)).want(t, 0)
+			wantNewest(t, db)
+			wantRows(t, db, "SELECT status FROM geo_sample_status", "done")
+		})
+	}
 }
 
 func TestTargetAndBack(t *testing.T) {

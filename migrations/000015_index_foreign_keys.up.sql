@@ -1,6 +1,33 @@
 -- Release: pephub-migrate's own: an index for every foreign key that has none, and one shape for every 0.12.
--- Data: stays as it is; users.number_of_schemas is counted where Alembic's upgrade to 0.12 left it NULL.
+-- Data: stays as it is; users.number_of_schemas is counted where an upgrade to 0.12 by Alembic left it NULL.
 -- Undo: drops the indexes.
+
+-- Alembic upgrades a database of 0.11.0 to 0.12 too, without the two tables that came between.
+DO $$
+BEGIN
+    IF to_regclass('namespace_archives') IS NULL THEN
+        CREATE TABLE namespace_archives (
+            id serial PRIMARY KEY,
+            namespace varchar NOT NULL REFERENCES users (namespace) ON DELETE CASCADE,
+            file_path varchar NOT NULL,
+            creation_date timestamptz NOT NULL,
+            number_of_projects integer NOT NULL,
+            file_size integer NOT NULL
+        );
+    END IF;
+    IF to_regclass('bedbase_stats') IS NULL THEN
+        CREATE TABLE bedbase_stats (
+            id serial PRIMARY KEY,
+            gse varchar NOT NULL,
+            gsm varchar NOT NULL,
+            sample_name varchar,
+            genome varchar,
+            last_update_date varchar,
+            submission_date varchar
+        );
+    END IF;
+END
+$$;
 
 -- All at once and before anything else, so that the step never holds one lock while it waits for another. The indexes
 -- leave readers alone.
@@ -10,15 +37,16 @@ LOCK TABLE
 IN SHARE MODE;
 
 -- Alembic's revision 8a037f13b4e5 adds the column without a value for the users who are there, and pepdbagent 0.12
--- fails on each of them: NULL + 1 when they make a schema, and the whole list of namespaces. Where the column is as it
--- should be, nobody need be kept from reading users.
+-- fails on each of them: NULL + 1 when they make a schema, and the whole list of namespaces. For some days before 0.12.0
+-- its development version had no such column. Where it is as it should be, nobody need be kept from reading users.
 DO $$
 BEGIN
-    IF EXISTS (
+    IF NOT EXISTS (
         SELECT FROM pg_attribute
-        WHERE attrelid = 'users'::regclass AND attname = 'number_of_schemas' AND NOT attnotnull
+        WHERE attrelid = 'users'::regclass AND attname = 'number_of_schemas' AND attnotnull
     ) THEN
         LOCK TABLE users IN ACCESS EXCLUSIVE MODE;
+        ALTER TABLE users ADD COLUMN IF NOT EXISTS number_of_schemas integer;
         UPDATE users AS u
         SET number_of_schemas = (SELECT count(*) FROM schema_records AS r WHERE r.namespace = u.namespace)
         WHERE u.number_of_schemas IS NULL;

@@ -87,19 +87,17 @@ func (s Steps) lacks(rest schema.Shape) bool {
 	return true
 }
 
-// keeps reports whether a table of a later step, which holds rows, can be kept as it is: it looks as that step leaves
-// it, and the step makes it only where it is missing.
-func (s Steps) keeps(table string, leftovers schema.Shape) bool {
+// makes reports whether a table among the leftovers looks as one of the steps leaves it, and whether the first of those
+// makes it only where it is missing, and so can live with it as it is.
+func (s Steps) makes(table string, leftovers schema.Shape) (ok, keeps bool) {
 	wanted := schema.Shape{"table " + table: ""}
+	have, _ := leftovers.Split(wanted)
 	for _, step := range s {
-		if _, ok := step.Shape["table "+table]; !ok {
-			continue
+		if want, _ := step.Shape.Split(wanted); len(want) > 0 && len(have.Diff(want)) == 0 {
+			return true, strings.Contains(step.up, "CREATE TABLE IF NOT EXISTS "+table+" ")
 		}
-		have, _ := leftovers.Split(wanted)
-		want, _ := step.Shape.Split(wanted)
-		return len(have.Diff(want)) == 0 && strings.Contains(step.up, "CREATE TABLE IF NOT EXISTS "+table+" ")
 	}
-	return false
+	return false, false
 }
 
 // checkIndexes refuses an index of the operator's own that goes by the name of one of the newest step's and is not
@@ -135,8 +133,10 @@ func (s Steps) checkEvidence(db schema.Database) error {
 		return fmt.Errorf("%w: alembic_version belongs to another program", ErrUnrecognised)
 	case schema.Empty, "":
 	default:
-		if !s.knows(db.Alembic) {
-			return fmt.Errorf("%w: alembic_version says %s", ErrNewer, db.Alembic)
+		for revision := range strings.FieldsSeq(db.Alembic) {
+			if !s.knows(revision) {
+				return fmt.Errorf("%w: alembic_version says %s", ErrNewer, revision)
+			}
 		}
 	}
 	return nil
@@ -154,9 +154,12 @@ func (s Steps) knows(revision string) bool {
 // nearest explains an unrecognised shape by the step with the fewest differences, the newer of two.
 func (s Steps) nearest(shape schema.Shape) error {
 	best := &ShapeError{Class: ErrUnrecognised}
-	for _, step := range s {
+	for i, step := range s {
 		for _, snapshot := range step.shapes() {
 			differences := shape.Diff(snapshot)
+			if common, rest := shape.Split(snapshot); len(common) > 0 && s[:i].lacks(rest) {
+				differences = common.Diff(snapshot) // the rest is what a newer application has added
+			}
 			if best.Differences == nil || len(differences) <= len(best.Differences) {
 				best.Nearest, best.Differences = step, differences
 			}

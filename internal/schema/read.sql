@@ -188,14 +188,15 @@ FROM (
     FROM version_tables
 
     UNION ALL
-    -- What else is here, if nothing of ours is: whoever takes this for an empty database should know better.
+    -- What else is here, if nothing of ours is: whoever takes this for an empty database should know better. geopephub
+    -- makes its two tables in PEPhub's database by default, and may have been quicker.
     (
         SELECT 'other ' || quote_ident(c.relname)
         FROM pg_class AS c
         WHERE NOT EXISTS (SELECT FROM ours)
             AND c.relnamespace = to_regnamespace(quote_ident(current_schema()))
             AND c.relkind IN ('r', 'p')
-            AND c.relname NOT IN ('schema_migrations', 'alembic_version')
+            AND c.relname NOT IN ('schema_migrations', 'alembic_version', 'geo_sample_status', 'geo_cycle_status')
             AND NOT EXISTS (
                 SELECT
                 FROM pg_depend AS d
