@@ -262,10 +262,10 @@ func (r result) want(t *testing.T, code int, log ...string) {
 }
 
 // dump returns the whole database as pg_dump writes it.
-func dump(t *testing.T, database string) string {
+func dump(t *testing.T, database string, options ...string) string {
 	t.Helper()
 	code, reader, err := server.container.Exec(context.Background(),
-		[]string{"pg_dump", "--username", superuser, database}, exec.Multiplexed())
+		append([]string{"pg_dump", "--username", superuser, database}, options...), exec.Multiplexed())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,6 +110,7 @@ FROM (
             FROM unnest(k.confkey) WITH ORDINALITY AS c (attnum, position)
             JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = c.attnum
         ) || ')', '')
+        || CASE k.confmatchtype WHEN 'f' THEN ' match full' ELSE '' END
         || CASE k.confupdtype
             WHEN 'c' THEN ' on update cascade'
             WHEN 'n' THEN ' on update set null'
