@@ -227,6 +227,9 @@ func (r *contentReader) addArchived(kind, table, columns string) {
 		return
 	}
 	for _, row := range rows(r.t, r.conn, "SELECT "+columns+" FROM "+table) {
+		if row[len(row)-1] == null {
+			continue
+		}
 		if strings.HasSuffix(columns, "::text") {
 			row[len(row)-1] = canonical(r.t, row[len(row)-1])
 		}

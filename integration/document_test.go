@@ -186,7 +186,14 @@ func (d *document) records(table, name string) []string {
 			cells[row.key] = append(cells[row.key], member{column.key, row.value})
 		}
 	}
-	numbered := d.number(keys)
+	numbered := d.number(keys, func(key string) string {
+		for _, cell := range cells[key] {
+			if cell.key == name {
+				return textOf(cell.value)
+			}
+		}
+		return null
+	})
 	var records []string
 	for _, key := range keys {
 		record := cells[key]
@@ -198,8 +205,9 @@ func (d *document) records(table, name string) []string {
 	return records
 }
 
-// number puts keys that are the numbers from 0 on in their order, and reports whether they are.
-func (d *document) number(keys []string) bool {
+// number puts keys that are the numbers from 0 on in their order, and reports whether they are. They are names if they are
+// what every row is called.
+func (d *document) number(keys []string, name func(key string) string) bool {
 	value := func(key string) int {
 		number, err := strconv.Atoi(key)
 		if err != nil {
@@ -214,7 +222,7 @@ func (d *document) number(keys []string) bool {
 		}
 		highest = max(highest, value(key))
 	}
-	if highest != len(keys)-1 {
+	if highest != len(keys)-1 || !slices.ContainsFunc(keys, func(key string) bool { return name(key) != key }) {
 		return false
 	}
 	slices.SortStableFunc(keys, func(a, b string) int { return value(a) - value(b) })
@@ -307,7 +315,10 @@ func (p *oneProject) fromAnnotation(t *testing.T) {
 	}
 	document := members(t, p.document)
 	p.samples = "0"
-	if samples, _ := last(document, "_sample_dict"); kindOf(samples) == '{' {
+	switch samples, _ := last(document, "_sample_dict"); kindOf(samples) {
+	case '[':
+		p.samples = strconv.Itoa(len(elements(t, samples)))
+	case '{':
 		longest := 0
 		for _, column := range members(t, samples) {
 			longest = max(longest, len(members(t, column.value)))

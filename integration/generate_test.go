@@ -2,7 +2,9 @@ package integration
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,7 +18,8 @@ var releases = []string{
 // generator writes the rows of a random database as SQL: what pepdbagent could have written, and what people could.
 type generator struct {
 	*rand.Rand
-	step    int // whose tables the rows are for
+	step    int  // whose tables the rows are for
+	jsonb   bool // whether the rows are to hold nothing that jsonb cannot
 	sql     strings.Builder
 	ids     map[string]int // the last id of each table
 	users   []string
@@ -24,15 +27,19 @@ type generator struct {
 	samples map[int][]int   // the ids of the samples of each project
 }
 
-// generate returns the rows of a random database, for the tables of a step.
-func generate(step int, seed uint64) string {
+// generate returns the rows of a random database, for the tables of a step. They can be taken back as far as to the step
+// lowest, which has jsonb before step 5.
+func generate(step int, seed uint64, lowest int) string {
 	g := &generator{
-		Rand: rand.New(rand.NewPCG(seed, uint64(step))), step: step,
+		Rand: rand.New(rand.NewPCG(seed, uint64(step))), step: step, jsonb: lowest < 5,
 		ids: map[string]int{}, owned: map[string]bool{}, samples: map[int][]int{},
 	}
 	g.makeUsers()
 	for range g.IntN(9) {
 		g.makeProject()
+	}
+	if step >= 7 && g.oneIn(3) {
+		g.makeOrphan()
 	}
 	if step >= 8 {
 		g.makeForks()
@@ -53,8 +60,8 @@ func generate(step int, seed uint64) string {
 	if step >= 13 {
 		g.makeArchives()
 	}
-	for table, id := range g.ids {
-		fmt.Fprintf(&g.sql, "SELECT setval('%s_id_seq', %d);\n", table, id+g.IntN(3))
+	for _, table := range slices.Sorted(maps.Keys(g.ids)) {
+		fmt.Fprintf(&g.sql, "SELECT setval('%s_id_seq', %d);\n", table, g.ids[table]+g.IntN(3))
 	}
 	return g.sql.String()
 }
@@ -125,7 +132,7 @@ func (g *generator) jsonText() string {
 	if g.oneIn(4) {
 		text = `"\u00e9\ud83d\ude00` + text[1:]
 	}
-	if g.oneIn(4) && g.step >= 5 {
+	if g.oneIn(4) && !g.jsonb {
 		text = g.one(`"\u0000`, `"\ud800 `, `"\udc00`, `"\\u0000\u0000`).(string) + text[1:]
 	}
 	return text
@@ -219,6 +226,18 @@ func (g *generator) makeProject() {
 	}
 	g.makeSamples(id)
 	g.makeSubsamples(id)
+}
+
+// makeOrphan writes a sample that belongs to no project.
+func (g *generator) makeOrphan() {
+	columns, values := "id, sample", []any{g.id("samples"), g.record()}
+	if g.step < 11 {
+		columns, values = columns+", row_number", append(values, 0)
+	}
+	if g.step >= 10 {
+		columns, values = columns+", guid, submission_date", append(values, g.guid(g.ids["samples"]), g.date())
+	}
+	g.insert("samples", columns, values...)
 }
 
 // config is what 0.5 and newer keep of a project's file. Before 0.7 its name is not always the project's.
@@ -373,19 +392,26 @@ func (g *generator) makeDocument(namespace, name, tag string) {
 
 func (g *generator) annotation() any {
 	if g.oneIn(5) {
-		return nil
+		return g.one(nil, "null", "[]")
 	}
 	var notes []string
-	for key, values := range map[string][]any{
-		"status": {`"public"`}, "is_private": {"true", "false", `"True"`, "null"}, "n_samples": {"3", `"4"`, `"many"`, "-1"},
-		"number_of_samples": {"5", "006", "null"}, "description": {g.jsonText(), "null"}, "own": {g.json(2)},
-		"last_update": {
+	for _, note := range []struct {
+		key    string
+		values []any
+	}{
+		{"status", []any{`"public"`}},
+		{"is_private", []any{"true", "false", `"True"`, "null"}},
+		{"n_samples", []any{"3", `"4"`, `"many"`, "-1"}},
+		{"number_of_samples", []any{"5", "6", "null"}},
+		{"description", []any{g.jsonText(), "null"}},
+		{"own", []any{g.json(2)}},
+		{"last_update", []any{
 			encode(g.date()), `"2022-11-01"`, `"2022-11-01T12:34:56"`, `"2022-11-01 12:34:56+02:00"`, `"2022-13-45 00:00:00"`,
 			`"yesterday"`, "null", "1667306096",
-		},
+		}},
 	} {
 		if g.oneIn(2) {
-			notes = append(notes, encode(key)+": "+strings.Replace(g.one(values...).(string), "006", "6", 1))
+			notes = append(notes, encode(note.key)+": "+g.one(note.values...).(string))
 		}
 	}
 	return "{" + strings.Join(notes, ", ") + "}"
@@ -399,6 +425,9 @@ func (g *generator) tables() string {
 	var list []string
 	for range g.IntN(4) {
 		list = append(list, g.table())
+	}
+	if g.oneIn(10) {
+		list = append([]string{g.one("null", "7", "[]").(string)}, list...)
 	}
 	return "[" + strings.Join(list, ", ") + "]"
 }
@@ -417,8 +446,8 @@ func (g *generator) table() string {
 	}
 	keys := [][]string{
 		{"0", "1", "2"}, {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"}, {"0"},
-		{"zebra", "ant", "é", `q"\`}, {"101", "7"}, {"s1", "s2", "s10"},
-	}[g.IntN(6)]
+		{"zebra", "ant", "é", `q"\`}, {"101", "7"}, {"s1", "s2", "s10"}, {"2", "0", "1"},
+	}[g.IntN(7)]
 	var columns []string
 	for _, column := range []string{"sample_name", "my_id", "file", g.text()} {
 		if g.oneIn(3) {
@@ -432,6 +461,9 @@ func (g *generator) table() string {
 				cells = append(cells, encode(key)+": "+encode(key))
 			default:
 				cells = append(cells, encode(key)+": "+g.json(1))
+				if g.oneIn(20) {
+					cells = append(cells, encode(key)+": "+g.json(1))
+				}
 			}
 		}
 		if g.oneIn(3) {
@@ -524,7 +556,7 @@ func (g *generator) makeSchemas() {
 		id := g.id("schemas")
 		paths[id] = namespace + "/" + name
 		g.insert("schemas", "id, namespace, name, description, schema_json, private, submission_date, last_update_date",
-			id, namespace, name, g.one(nil, "", g.text()), g.json(3), g.one(true, false), g.date(), g.date())
+			id, namespace, name, g.one(nil, "", g.text()), g.json(3), g.one(true, false), g.date(), g.one(nil, g.date()))
 	}
 	for range g.IntN(3) {
 		namespace, name := g.users[g.IntN(len(g.users))], g.word()

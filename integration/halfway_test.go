@@ -49,7 +49,7 @@ func TestNewerApplicationWasStarted(t *testing.T) {
 			t.Run(base+" and "+chain, func(t *testing.T) {
 				db := newDatabase(t, "pepdbagent-"+base+".sql")
 				conn := connect(t, db)
-				execute(t, conn, generate(step, 7))
+				execute(t, conn, generate(step, 7, step))
 				before := readContent(t, conn)
 				for newer := range strings.FieldsSeq(chain) {
 					startNewer(t, conn, newer)
@@ -84,31 +84,36 @@ func TestStampedByHand(t *testing.T) {
 	}
 }
 
-// Whoever gets 0.12 to work on the tables of 0.11 has projects whose schema nobody can tell: it is named, and left alone.
+// Whoever gets 0.12 to work on the tables of 0.11 has projects whose schema nobody can tell: they are named, and left alone
+// until somebody decides for what 0.11 has.
 func TestUndecidedSchemas(t *testing.T) {
+	const written = `
+		INSERT INTO schema_records VALUES (1, 'geo', 'new', '', '', '', false, now());
+		INSERT INTO schema_versions VALUES (1, 1, '1.0.0', '{}', now(), now(), '', '');`
 	for name, prepare := range map[string]string{
-		"by the application": `
-			ALTER TABLE users ADD COLUMN number_of_schemas integer NOT NULL DEFAULT 0;
-			INSERT INTO schema_records VALUES (1, 'geo', 'new', '', '', '', false, now());
-			INSERT INTO schema_versions VALUES (1, 1, '1.0.0', '{}', now(), now(), '', '')`,
-		"by hand": `
-			INSERT INTO schema_records VALUES (1, 'geo', 'new', '', '', '', false, now());
-			INSERT INTO schema_versions VALUES (1, 1, '1.0.0', '{}', now(), now(), '', '')`,
+		"by the application": "ALTER TABLE users ADD COLUMN number_of_schemas integer NOT NULL DEFAULT 0;" + written,
+		"by hand":            written,
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := newDatabase(t, v0111...)
 			conn := connect(t, db)
+			content := readContent(t, conn)
 			startNewer(t, conn, "0.12.3")
 			execute(t, conn, prepare)
 			before := dump(t, db)
 			run := migrate(t, environment(db))
-			run.want(t, 6, "undecided: ", "project=ada/basic:default")
-			if strings.Contains(run.log, "project=ada/basic:v2") { // whose schema has a number that no version has
+			run.want(t, 6, "undecided: ", "project_id=1")
+			if strings.Contains(run.log, "project_id=2") { // whose schema has a number that no version has
 				t.Errorf("a project is named that is not undecided:\n%s", run.log)
 			}
 			if after := dump(t, db); after != before {
 				t.Errorf("the refused run changed the database:\n%s", diff(before, after))
 			}
+			execute(t, conn, `
+				TRUNCATE schema_tags, schema_versions, schema_records;
+				ALTER TABLE users DROP COLUMN IF EXISTS number_of_schemas`) // the README's way out
+			migrate(t, environment(db)).want(t, 0)
+			sameContent(t, content, readContent(t, conn))
 		})
 	}
 }

@@ -45,7 +45,7 @@ func TestUpgradeFromDocuments(t *testing.T) {
 				`1 1 0 {"file": "three"}`,
 			},
 			archives: []string{
-				"archived_project_anno_info 2", "archived_project_config_names 1",
+				"archived_project_anno_info 3", "archived_project_config_names 1",
 				"archived_project_names 1", "archived_project_values 1",
 			},
 		},
@@ -240,6 +240,7 @@ func TestUpgradeFrom07And08(t *testing.T) {
 
 			wantNewest(t, db)
 			sameContent(t, before, readContent(t, conn))
+			wantRows(t, db, "SELECT id || ' ' || namespace FROM users WHERE id < 10 ORDER BY id", "2 ada", "3 starrer", "9 nobody")
 			wantRows(t, db, `SELECT user_id || ' ' || project_id FROM stars ORDER BY project_id, user_id`, "2 1", "3 1", "9 5", "3 9")
 			wantRows(t, db, `SELECT (star_date AT TIME ZONE 'UTC')::text FROM stars WHERE user_id = 3 AND project_id = 1`, test.date)
 			wantRows(t, db, "SELECT id || ' ' || number_of_stars FROM projects WHERE number_of_stars > 0 ORDER BY id", "1 2", "5 1", "9 1")

@@ -17,7 +17,7 @@ func TestOneSchemaWhereverFrom(t *testing.T) {
 	for i, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			db := newDatabase(t, "pepdbagent-"+release+".sql")
-			execute(t, connect(t, db), generate(i+1, 3))
+			execute(t, connect(t, db), generate(i+1, 3, i+1))
 			upgradeInProcess(t, db)
 			if got := schemaOf(t, db); got != want {
 				t.Error(diff(want, got))
@@ -57,13 +57,12 @@ func TestEveryAlterationShows(t *testing.T) {
 				snapshots = append(snapshots, step.Shape)
 			}
 			reader := schema.NewReader(snapshots)
-			seen, wanted := 0, 0
 			for object, definition := range steps[i].Shape {
 				if done[object+definition] {
 					continue
 				}
 				done[object+definition] = true
-				wanted += 2
+				seen := 0
 				for _, alteration := range alterations(object, definition) {
 					if _, err := conn.Exec(ctx, "BEGIN;"+alteration); err == nil {
 						after, err := reader.Read(ctx, conn.PgConn())
@@ -77,9 +76,9 @@ func TestEveryAlterationShows(t *testing.T) {
 					}
 					execute(t, conn, "ROLLBACK")
 				}
-			}
-			if seen < wanted {
-				t.Errorf("only %d alterations of %d objects could be made", seen, wanted/2)
+				if seen < 2 {
+					t.Errorf("only %d alterations of %s could be made", seen, object)
+				}
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -220,15 +221,90 @@ func TestOwnTriggersStandStill(t *testing.T) {
 		CREATE TRIGGER "Touch it" BEFORE UPDATE ON projects FOR EACH ROW EXECUTE FUNCTION touch();
 		CREATE TRIGGER always BEFORE UPDATE ON projects FOR EACH ROW EXECUTE FUNCTION touch();
 		CREATE TRIGGER off BEFORE UPDATE ON projects FOR EACH ROW EXECUTE FUNCTION touch();
-		CREATE TRIGGER gone BEFORE UPDATE ON schemas FOR EACH ROW EXECUTE FUNCTION touch();
 		CREATE RULE frozen AS ON UPDATE TO users DO INSTEAD NOTHING;
 		ALTER TABLE projects ENABLE ALWAYS TRIGGER always, DISABLE TRIGGER off`)
 	before := readContent(t, conn)
 	migrate(t, environment(db)).want(t, 0, "stands still during the migration")
 	wantNewest(t, db)
 	sameContent(t, before, readContent(t, conn))
-	wantRows(t, db, "SELECT tgname || ' ' || tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1", "Touch it O", "always A", "off D")
-	wantRows(t, db, "SELECT rulename || ' ' || ev_enabled FROM pg_rewrite WHERE rulename = 'frozen'", "frozen O")
+	wantRows(t, db, "SELECT tgname || ' ' || tgenabled::text FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1",
+		"Touch it O", "always A", "off D")
+	wantRows(t, db, "SELECT rulename || ' ' || ev_enabled::text FROM pg_rewrite WHERE rulename = 'frozen'", "frozen O")
+}
+
+// PostgreSQL drops some things along with a column or a table without a word. The upgrade does not.
+func TestNothingOfTheOperatorsGoesUnasked(t *testing.T) {
+	for name, test := range map[string]struct{ release, prepare, says string }{
+		"trigger": {
+			"0.11.1", `CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+				CREATE TRIGGER mine BEFORE UPDATE ON schemas FOR EACH ROW EXECUTE FUNCTION f()`, "trigger mine of table schemas",
+		},
+		"rule":       {"0.11.1", "CREATE RULE mine AS ON UPDATE TO schemas DO INSTEAD NOTHING", "rule mine of table schemas"},
+		"policy":     {"0.11.1", "CREATE POLICY mine ON schemas USING (NOT private)", "policy mine of table schemas"},
+		"index":      {"0.8.0", "CREATE INDEX mine ON samples (project_id, row_number)", "index mine of table samples"},
+		"statistics": {"0.8.0", "CREATE STATISTICS mine (dependencies) ON project_id, row_number FROM samples", "statistics mine of table samples"},
+		"users of mine": {
+			"0.8.0", `INSERT INTO users (namespace) VALUES ('twice'), ('twice');
+				CREATE TABLE mine (user_id integer REFERENCES users (id) ON DELETE CASCADE)`, "mine refers to users or their stars",
+		},
+		"stars of mine": {
+			"0.8.0", `INSERT INTO users (namespace) VALUES ('twice'), ('twice');
+				CREATE TABLE mine (u integer, p integer, FOREIGN KEY (u, p) REFERENCES stars ON DELETE CASCADE)`, "mine refers to users or their stars",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := newDatabase(t, "pepdbagent-"+test.release+".sql")
+			execute(t, connect(t, db), test.prepare)
+			before := dump(t, db)
+			migrate(t, environment(db)).want(t, 7, test.says)
+			if after := dump(t, db); after != before {
+				t.Errorf("the failed run changed the database:\n%s", diff(before, after))
+			}
+		})
+	}
+	// What no step takes with it stays.
+	db := newDatabase(t, "pepdbagent-0.8.0.sql")
+	conn := connect(t, db)
+	execute(t, conn, generate(9, 11, 9)+`
+		CREATE INDEX mine ON samples (sample_name) WHERE project_id > 1;
+		CREATE TABLE notes (sample_id integer REFERENCES samples ON DELETE CASCADE, project_id integer REFERENCES projects, note text);
+		INSERT INTO notes SELECT id, project_id, 'x' FROM samples;
+		CREATE VIEW pairs AS SELECT id, sample FROM samples;
+		CREATE MATERIALIZED VIEW counted AS SELECT project_id, count(*) FROM samples GROUP BY 1;
+		ALTER TABLE samples SET (fillfactor = 80); COMMENT ON TABLE samples IS 'mine'`)
+	before := readContent(t, conn)
+	migrate(t, environment(db)).want(t, 0)
+	sameContent(t, before, readContent(t, conn))
+	wantRows(t, db, `
+		SELECT (SELECT count(*) FROM notes) = (SELECT count(*) FROM samples) AND (SELECT count(*) FROM pairs) > 0
+			AND 'mine'::regclass IS NOT NULL AND obj_description('samples'::regclass) = 'mine'
+			AND 'fillfactor=80' = ANY (reloptions)
+		FROM pg_class WHERE oid = 'samples'::regclass`, "t")
+}
+
+// pepdbagent reads subsamples in their order on disk, where rows of different lengths find gaps to fill.
+func TestSubsamplesKeepTheirOrder(t *testing.T) {
+	db := newDatabase(t, "pepdbagent-0.4.3.sql")
+	conn := connect(t, db)
+	execute(t, conn, `
+		INSERT INTO projects (namespace, name, tag, digest, project_value, private, number_of_samples, submission_date, last_update_date)
+		SELECT 'a', 'p', 't', 'd', json_build_object('_config', '{}'::json, '_sample_dict', '[]'::json,
+			'_subsample_list', json_build_array(json_agg(json_build_object('sample_name', i, 'file', repeat('x', 20 + i * 7919 % 400)) ORDER BY i))),
+			false, 0, now(), now()
+		FROM generate_series(0, 3000) AS i`)
+	before := readContent(t, conn)
+	sameContent(t, before, upgradeInProcess(t, db))
+}
+
+// Somebody else may own a part of the tables: a superuser who ran Alembic, say. The application can use what is new.
+func TestSeveralOwners(t *testing.T) {
+	db := newDatabase(t, "pepdbagent-0.8.0.sql")
+	conn := connect(t, db)
+	execute(t, conn, `CREATE ROLE app LOGIN PASSWORD 'app'; GRANT CREATE ON SCHEMA public TO app; CREATE ROLE other`)
+	t.Cleanup(func() { execute(t, conn, `DROP OWNED BY app, other; DROP ROLE app, other`) })
+	execute(t, conn, "ALTER TABLE projects OWNER TO app; ALTER TABLE users OWNER TO app; ALTER TABLE stars OWNER TO other")
+	migrate(t, environment(db)).want(t, 0)
+	wantRows(t, db, `SELECT has_table_privilege('app', 'schema_records', 'INSERT') AND has_sequence_privilege('app', 'schema_records_id_seq', 'USAGE')`, "t")
 }
 
 // geopephub keeps two tables in PEPhub's database by default, whether PEPhub's are there yet or not; and extensions may
@@ -271,6 +347,19 @@ func TestTargetAndBack(t *testing.T) {
 	wantNewest(t, db)
 }
 
+// What was done to a link in 0.12 is not undone by going back, and not by going up again.
+func TestTextsOfSchemasFollowTheirLinks(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	conn := connect(t, db)
+	migrate(t, environment(db)).want(t, 0)
+	execute(t, conn, "UPDATE projects SET schema_id = NULL WHERE id = 1; UPDATE projects SET schema_id = 7 WHERE id = 3")
+	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "13")).want(t, 0)
+	wantRows(t, db, "SELECT (id, schema_id, pep_schema)::text FROM projects WHERE pep_schema IS NOT NULL OR schema_id IS NOT NULL ORDER BY id",
+		"(2,7,)", "(3,7,only-schemas/lonely)", "(9,,nobody/nothing)", "(12,,pep/2.1.0)")
+	migrate(t, environment(db)).want(t, 0)
+	wantRows(t, db, "SELECT (id, schema_id)::text FROM projects WHERE schema_id IS NOT NULL ORDER BY id", "(2,7)", "(3,7)")
+}
+
 // What 0.11 cannot hold is not dropped by going back.
 func TestDownRefusesToLoseSchemas(t *testing.T) {
 	for name, test := range map[string]struct{ change, complaint string }{
@@ -309,6 +398,18 @@ func wantNewest(t *testing.T, database string) {
 	db := look(t, database, steps)
 	for _, difference := range db.Shape.Diff(last.Shape) {
 		t.Error(difference)
+	}
+	// The next row of every table gets an id that was never taken.
+	conn := connect(t, database)
+	for _, row := range rows(t, conn, `
+		SELECT d.refobjid::regclass, d.objid::regclass
+		FROM pg_depend AS d
+		JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S' AND d.deptype = 'a'`) {
+		if behind := rows(t, conn, fmt.Sprintf(
+			"SELECT max(id) FROM %s HAVING max(id) >= (SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM %s)",
+			row[0], row[1])); behind != nil {
+			t.Errorf("the sequence of %s is behind id %s", row[0], behind[0][0])
+		}
 	}
 	if db.Recorded != newest || db.Alembic != "8a037f13b4e5" {
 		t.Errorf("schema_migrations says %q and alembic_version %q", db.Recorded, db.Alembic)

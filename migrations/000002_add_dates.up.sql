@@ -12,13 +12,9 @@ DECLARE
 BEGIN
     FOREACH archive IN ARRAY ARRAY['archived_project_anno_info'] LOOP
         IF to_regclass(archive) IS NOT NULL THEN
-            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS'));
+            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS_US'));
         END IF;
     END LOOP;
-    IF EXISTS (SELECT FROM projects WHERE anno_info IS NOT NULL) THEN
-        CREATE TABLE archived_project_anno_info AS
-        SELECT id AS project_id, anno_info FROM projects WHERE anno_info IS NOT NULL ORDER BY id;
-    END IF;
 END
 $$;
 
@@ -28,7 +24,7 @@ LANGUAGE plpgsql
 AS $$
 BEGIN
     RETURN CASE
-        WHEN value ~ '^\d{4}-\d\d-\d\d[ T]\d\d:\d\d.*([+-]\d\d(:?\d\d)?|Z)$' THEN value::timestamptz::timestamp
+        WHEN value ~ '^\d{4}-\d\d-\d\d[ T]\d\d:\d\d.*([+-]\d\d(:?\d\d)?|[A-Za-z/_]+)$' THEN value::timestamptz::timestamp
         WHEN value ~ '^\d{4}-\d\d-\d\d' THEN value::timestamp
     END;
 EXCEPTION
@@ -43,13 +39,14 @@ ALTER TABLE projects
     ADD COLUMN submission_date timestamp,
     ADD COLUMN last_update_date timestamp;
 
--- 0.1 wrote n_samples, 0.2 number_of_samples; a project without either has as many as its longest column. The date is
+-- 0.1 wrote n_samples, 0.2 number_of_samples; a project without either has as many as its document. The date is
 -- the local time of the application's host, without a zone.
 UPDATE projects
 SET private = lower(coalesce(anno_info ->> 'is_private', '')) = 'true',
     number_of_samples = CASE
         WHEN anno_info ->> 'number_of_samples' ~ '^\d{1,9}$' THEN (anno_info ->> 'number_of_samples')::integer
         WHEN anno_info ->> 'n_samples' ~ '^\d{1,9}$' THEN (anno_info ->> 'n_samples')::integer
+        WHEN jsonb_typeof(project_value -> '_sample_dict') = 'array' THEN jsonb_array_length(project_value -> '_sample_dict')
         WHEN jsonb_typeof(project_value -> '_sample_dict') = 'object' THEN coalesce((
             SELECT max(CASE WHEN jsonb_typeof(c.cells) = 'object' THEN (SELECT count(*) FROM jsonb_object_keys(c.cells)) END)
             FROM jsonb_each(project_value -> '_sample_dict') AS c (name, cells)
@@ -62,6 +59,21 @@ SET private = lower(coalesce(anno_info ->> 'is_private', '')) = 'true',
         ELSE project_value || jsonb_build_object('description', anno_info -> 'description')
     END;
 UPDATE projects SET last_update_date = submission_date;
+
+-- With what was read from it, so that the way back can tell what has changed since.
+CREATE TABLE archived_project_anno_info AS
+SELECT id AS project_id, anno_info, private, number_of_samples, last_update_date
+FROM projects
+WHERE EXISTS (SELECT FROM projects WHERE anno_info IS NOT NULL)
+ORDER BY id;
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM archived_project_anno_info) THEN
+        DROP TABLE archived_project_anno_info;
+    END IF;
+END
+$$;
+
 DROP FUNCTION pephub_migrate_timestamp;
 
 ALTER TABLE projects

@@ -30,7 +30,7 @@ DECLARE
 BEGIN
     FOREACH archive IN ARRAY ARRAY['archived_project_names'] LOOP
         IF to_regclass(archive) IS NOT NULL THEN
-            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS'));
+            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS_US'));
         END IF;
     END LOOP;
     IF EXISTS (SELECT FROM projects WHERE (lower(namespace), lower(name)) <> (namespace, name)) THEN

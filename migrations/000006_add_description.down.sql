@@ -5,14 +5,19 @@
 LOCK TABLE projects IN ACCESS EXCLUSIVE MODE;
 
 -- PostgreSQL's json functions fail on \u0000 and on half a surrogate pair, both of which json itself can hold. Within
--- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored.
+-- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored. A
+-- backslash that is escaped itself, and begins no \u, is out of the way meanwhile.
 CREATE FUNCTION pephub_migrate_hide(document json) RETURNS json
 LANGUAGE sql IMMUTABLE
 AS $$
 SELECT CASE
     WHEN strpos(document::text, '\u') + strpos(document::text, chr(127)) = 0 THEN document
-    ELSE regexp_replace(
-        replace(document::text, chr(127), chr(127) || 'd'), '(?<!\\)((?:\\\\)*)\\u', '\1' || chr(127) || 'u', 'g'
+    ELSE replace(
+        replace(
+            replace(replace(document::text, chr(127), chr(127) || 'd'), '\\', chr(127) || 'b'),
+            '\u', chr(127) || 'u'
+        ),
+        chr(127) || 'b', '\\'
     )::json
 END
 $$;

@@ -17,14 +17,19 @@ END
 $$;
 
 -- PostgreSQL's json functions fail on \u0000 and on half a surrogate pair, both of which json itself can hold. Within
--- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored.
+-- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored. A
+-- backslash that is escaped itself, and begins no \u, is out of the way meanwhile.
 CREATE FUNCTION pephub_migrate_hide(document json) RETURNS json
 LANGUAGE sql IMMUTABLE
 AS $$
 SELECT CASE
     WHEN strpos(document::text, '\u') + strpos(document::text, chr(127)) = 0 THEN document
-    ELSE regexp_replace(
-        replace(document::text, chr(127), chr(127) || 'd'), '(?<!\\)((?:\\\\)*)\\u', '\1' || chr(127) || 'u', 'g'
+    ELSE replace(
+        replace(
+            replace(replace(document::text, chr(127), chr(127) || 'd'), '\\', chr(127) || 'b'),
+            '\u', chr(127) || 'u'
+        ),
+        chr(127) || 'b', '\\'
     )::json
 END
 $$;
@@ -36,7 +41,8 @@ SELECT replace(replace(document, chr(127) || 'u', '\u'), chr(127) || 'd', chr(12
 $$;
 
 -- Made here if the upgrade found nothing to archive, so that the statement below needs no branch.
-CREATE TABLE IF NOT EXISTS archived_project_values (project_id bigint, project_value json);
+CREATE TABLE IF NOT EXISTS archived_project_values
+    (project_id bigint, project_value json, project_name varchar, lossy boolean);
 
 ALTER TABLE projects ADD COLUMN project_value json;
 UPDATE projects AS p
@@ -71,7 +77,9 @@ LEFT JOIN (
         pephub_migrate_reveal(string_agg(', ' || to_json(m.key) || ': ' || m.value, '' ORDER BY m.position)) AS members
     FROM archived_project_values AS v
     CROSS JOIN LATERAL json_each(pephub_migrate_hide(v.project_value)) WITH ORDINALITY AS m (key, value, position)
+    JOIN projects AS q ON q.id = v.project_id
     WHERE m.key NOT IN ('_config', '_sample_dict', '_subsample_dict', '_subsample_list')
+        AND (m.key <> 'name' OR v.project_name = q.name) -- one that was renamed since has another
     GROUP BY v.project_id
 ) AS a ON a.project_id = x.id
 WHERE x.id = p.id;
@@ -80,6 +88,7 @@ DROP FUNCTION pephub_migrate_reveal, pephub_migrate_hide;
 DROP TABLE subsamples, samples;
 
 -- What no document could be given back stays where it is.
+DELETE FROM archived_project_values AS v USING projects AS p WHERE p.id = v.project_id AND NOT v.lossy;
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM archived_project_values) THEN

@@ -5,14 +5,19 @@
 LOCK TABLE projects IN ACCESS EXCLUSIVE MODE;
 
 -- PostgreSQL's json functions fail on \u0000 and on half a surrogate pair, both of which json itself can hold. Within
--- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored.
+-- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored. A
+-- backslash that is escaped itself, and begins no \u, is out of the way meanwhile.
 CREATE FUNCTION pephub_migrate_hide(document json) RETURNS json
 LANGUAGE sql IMMUTABLE
 AS $$
 SELECT CASE
     WHEN strpos(document::text, '\u') + strpos(document::text, chr(127)) = 0 THEN document
-    ELSE regexp_replace(
-        replace(document::text, chr(127), chr(127) || 'd'), '(?<!\\)((?:\\\\)*)\\u', '\1' || chr(127) || 'u', 'g'
+    ELSE replace(
+        replace(
+            replace(replace(document::text, chr(127), chr(127) || 'd'), '\\', chr(127) || 'b'),
+            '\u', chr(127) || 'u'
+        ),
+        chr(127) || 'b', '\\'
     )::json
 END
 $$;
@@ -38,8 +43,9 @@ END
 $$;
 
 -- The rows of one table of the document. 0.4.3 writes a list of records; older releases write an object of columns,
--- {column: {row: value}}. The keys of its rows are numbers from 0, or else the rows' names: then their order is that in
--- which they first come up, and a row with nothing in the column of that name gets its key there.
+-- {column: {row: value}}. The keys of its rows are numbers from 0, or else the rows' names, which may look like numbers.
+-- Named rows are in the order in which they first come up, and one with nothing in the column of that name gets its key
+-- there.
 CREATE FUNCTION pephub_migrate_records(content json, name text) RETURNS TABLE (record text, row_position bigint)
 LANGUAGE sql IMMUTABLE
 AS $$
@@ -47,18 +53,20 @@ SELECT r.value::text, r.ordinality
 FROM json_array_elements(CASE json_typeof(content) WHEN 'array' THEN content ELSE '[]' END) WITH ORDINALITY AS r
 UNION ALL
 SELECT
-    '{' || CASE WHEN n.named OR n.numbered THEN '' ELSE to_json(name) || ': ' || to_json(n.key) || ', ' END || n.cells || '}',
+    '{' || CASE WHEN n.cell IS NOT NULL OR n.numbered THEN '' ELSE to_json(name) || ': ' || to_json(n.key) || ', ' END
+    || n.cells || '}',
     row_number() OVER (ORDER BY CASE WHEN n.numbered THEN n.key::integer END, n.first)
 FROM (
     SELECT
-        g.key, g.named, g.cells, g.first,
+        g.key, g.cell, g.cells, g.first,
         bool_and(g.key ~ '^\d{1,9}$') OVER ()
-        AND max(CASE WHEN g.key ~ '^\d{1,9}$' THEN g.key::integer END) OVER () = count(*) OVER () - 1 AS numbered
+        AND max(CASE WHEN g.key ~ '^\d{1,9}$' THEN g.key::integer END) OVER () = count(*) OVER () - 1
+        AND NOT bool_and(g.cell #>> '{}' IS NOT DISTINCT FROM g.key) OVER () AS numbered
     FROM (
         SELECT
             v.key,
-            bool_or(c.key = name) AS named,
-            string_agg(to_json(c.key) || ': ' || v.value, ', ' ORDER BY c.ordinality) AS cells,
+            (array_agg(v.value) FILTER (WHERE c.key = name))[1] AS cell,
+            string_agg(to_json(c.key) || ': ' || v.value, ', ' ORDER BY c.ordinality, v.ordinality) AS cells,
             min(ARRAY[c.ordinality, v.ordinality]) AS first
         FROM json_each(CASE json_typeof(content) WHEN 'object' THEN content ELSE '{}' END) WITH ORDINALITY AS c
         CROSS JOIN LATERAL json_each(CASE json_typeof(c.value) WHEN 'object' THEN c.value ELSE '{}' END)
@@ -68,33 +76,54 @@ FROM (
 ) AS n
 $$;
 
--- Whether a table has a column without a row, whose name no record can hold.
+-- Whether a table has no row, or a column that has none: no record can hold its name.
 CREATE FUNCTION pephub_migrate_lossy(content json) RETURNS boolean
 LANGUAGE sql IMMUTABLE
 AS $$
-SELECT EXISTS (
-    SELECT
-    FROM json_each(CASE json_typeof(content) WHEN 'object' THEN content ELSE '{}' END) AS c
-    WHERE json_typeof(c.value) <> 'object' OR c.value::text ~ '^\{\s*\}$'
-)
+SELECT CASE json_typeof(content)
+    WHEN 'array' THEN json_array_length(content) = 0
+    WHEN 'object' THEN
+        NOT EXISTS (SELECT FROM json_object_keys(content))
+        OR EXISTS (
+            SELECT
+            FROM json_each(content) AS c
+            WHERE NOT EXISTS (
+                SELECT FROM json_object_keys(CASE json_typeof(c.value) WHEN 'object' THEN c.value ELSE '{}' END)
+            )
+        )
+    ELSE true
+END
 $$;
 
--- Each document is read once for all that follows. What is an argument below is a column here: as an expression it
+-- Each document is taken apart once for all that follows. What is an argument below is a column here: as an expression it
 -- would be inlined, and evaluated, which takes the whole document, for each cell.
 CREATE TABLE pephub_migrate_documents AS
 SELECT
-    id,
-    document,
-    CASE json_typeof(document -> '_config') WHEN 'object' THEN document -> '_config' ELSE '{}' END AS config,
-    document -> '_sample_dict' AS samples,
-    coalesce(nullif(document -> '_config' ->> 'sample_table_index', ''), 'sample_name') AS name_column,
+    id, kind, keys, name, description, samples, list, dict,
+    json_typeof(config) AS kind_of_config,
+    CASE json_typeof(config) WHEN 'object' THEN config ELSE '{}' END AS config,
+    coalesce(nullif(config ->> 'sample_table_index', ''), 'sample_name') AS name_column,
     CASE
-        WHEN json_typeof(document -> '_subsample_list') = 'array' AND json_array_length(document -> '_subsample_list') > 0
-            THEN document -> '_subsample_list'
-        WHEN json_typeof(document -> '_subsample_dict') = 'array' THEN document -> '_subsample_dict'
+        WHEN json_typeof(list) = 'array' AND json_array_length(list) > 0 THEN list
+        WHEN json_typeof(dict) = 'array' THEN dict
         ELSE '[]'
     END AS tables
-FROM (SELECT id, pephub_migrate_hide(project_value) AS document FROM projects OFFSET 0) AS d;
+FROM (
+    SELECT
+        d.id,
+        json_typeof(d.document) AS kind,
+        array_agg(m.key) AS keys,
+        (array_agg(m.value ORDER BY m.position DESC) FILTER (WHERE m.key = 'name'))[1] AS name,
+        (array_agg(m.value ORDER BY m.position DESC) FILTER (WHERE m.key = 'description'))[1] AS description,
+        (array_agg(m.value ORDER BY m.position DESC) FILTER (WHERE m.key = '_config'))[1] AS config,
+        (array_agg(m.value ORDER BY m.position DESC) FILTER (WHERE m.key = '_sample_dict'))[1] AS samples,
+        (array_agg(m.value ORDER BY m.position DESC) FILTER (WHERE m.key = '_subsample_list'))[1] AS list,
+        (array_agg(m.value ORDER BY m.position DESC) FILTER (WHERE m.key = '_subsample_dict'))[1] AS dict
+    FROM (SELECT id, pephub_migrate_hide(project_value) AS document FROM projects OFFSET 0) AS d
+    LEFT JOIN LATERAL json_each(CASE json_typeof(d.document) WHEN 'object' THEN d.document ELSE '{}' END)
+        WITH ORDINALITY AS m (key, value, position) ON true
+    GROUP BY d.id, json_typeof(d.document)
+) AS d;
 
 -- What is of neither form would get lost.
 DO $$
@@ -104,11 +133,11 @@ BEGIN
     SELECT string_agg(p.namespace || '/' || p.name || ':' || p.tag, ', ') INTO odd
     FROM projects AS p
     JOIN pephub_migrate_documents AS d ON d.id = p.id
-    WHERE json_typeof(d.document) <> 'object'
-        OR coalesce(json_typeof(d.document -> '_config'), 'null') NOT IN ('object', 'null')
-        OR coalesce(json_typeof(d.document -> '_sample_dict'), 'null') NOT IN ('object', 'array', 'null')
-        OR coalesce(json_typeof(d.document -> '_subsample_dict'), 'null') NOT IN ('array', 'null')
-        OR coalesce(json_typeof(d.document -> '_subsample_list'), 'null') NOT IN ('array', 'null');
+    WHERE d.kind <> 'object'
+        OR coalesce(d.kind_of_config, 'null') NOT IN ('object', 'null')
+        OR coalesce(json_typeof(d.samples), 'null') NOT IN ('object', 'array', 'null')
+        OR coalesce(json_typeof(d.list), 'null') NOT IN ('array', 'null')
+        OR coalesce(json_typeof(d.dict), 'null') NOT IN ('array', 'null');
     IF odd IS NOT NULL THEN
         RAISE EXCEPTION 'the documents of these projects are of an unknown form: %', odd;
     END IF;
@@ -123,48 +152,47 @@ DECLARE
 BEGIN
     FOREACH archive IN ARRAY ARRAY['archived_project_values'] LOOP
         IF to_regclass(archive) IS NOT NULL THEN
-            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS'));
+            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS_US'));
         END IF;
     END LOOP;
 END
 $$;
 
--- A document that holds more than its config, its samples and its subsamples will: members that are unknown or come
--- twice, tables and columns without a row, a name or a description that is neither the config's nor the project's. Case
--- is no matter: from 0.4 on pepdbagent makes the project's name lower case, and leaves the document's as it is.
+-- A document that holds more than its config, its samples and its subsamples will. Members that are unknown, a name or a
+-- description that is neither the config's nor the project's, can be given back; what is lossy cannot: members that come
+-- twice, tables and columns without a row, two lists of tables. Case is no matter in a name: from 0.4 on pepdbagent makes
+-- the project's name lower case, and leaves the document's as it is.
 CREATE TABLE archived_project_values AS
-SELECT p.id AS project_id, p.project_value
+SELECT p.id AS project_id, p.project_value, p.name AS project_name, o.lossy
 FROM projects AS p
 JOIN pephub_migrate_documents AS d ON d.id = p.id
-WHERE (SELECT count(*) FROM json_object_keys(d.document)) <> (
-        SELECT count(DISTINCT k.key)
-        FROM json_object_keys(d.document) AS k (key)
-        WHERE k.key IN ('name', 'description', '_config', '_sample_dict', '_subsample_dict', '_subsample_list')
-    )
-    OR pephub_migrate_lossy(d.samples)
-    OR EXISTS (
-        SELECT
-        FROM json_array_elements(d.tables) AS t
-        WHERE json_typeof(t.value) NOT IN ('array', 'object')
-            OR t.value::text ~ '^(\[\s*\]|\{\s*\})$'
-            OR pephub_migrate_lossy(t.value)
+CROSS JOIN LATERAL (
+    SELECT
+        cardinality(d.keys) > (SELECT count(DISTINCT k.key) FROM unnest(d.keys) AS k (key))
+        OR json_typeof(d.samples) = 'object'
+            AND EXISTS (SELECT FROM json_object_keys(d.samples))
+            AND pephub_migrate_lossy(d.samples)
+        OR EXISTS (SELECT FROM json_array_elements(d.tables) AS t WHERE pephub_migrate_lossy(t.value))
+        OR json_typeof(d.list) = 'array'
+            AND json_typeof(d.dict) = 'array'
+            AND json_array_length(d.list) > 0
+            AND json_array_length(d.dict) > 0
+) AS o (lossy)
+WHERE o.lossy
+    OR NOT d.keys <@ ARRAY['name', 'description', '_config', '_sample_dict', '_subsample_dict', '_subsample_list']
+    OR (
+        d.config -> 'name' IS NOT NULL
+        AND d.name IS NOT NULL
+        AND lower(pephub_migrate_member(json_build_object('', pephub_migrate_reveal(d.name::text)::json), ''))
+            IS DISTINCT FROM lower(p.name)
     )
     OR (
-        json_typeof(d.document -> '_subsample_dict') = 'array'
-        AND d.document -> '_subsample_dict' #>> '{0}' IS NOT NULL
-        AND d.tables::text <> (d.document -> '_subsample_dict')::text
-    )
-    OR (
-        d.document -> 'name' IS NOT NULL
-        AND d.config -> 'name' IS NOT NULL
-        AND lower(pephub_migrate_member(p.project_value, 'name')) IS DISTINCT FROM lower(p.name)
-    )
-    OR (
-        d.document -> 'description' IS NOT NULL
-        AND d.config -> 'description' IS NOT NULL
+        d.config -> 'description' IS NOT NULL
+        AND d.description IS NOT NULL
         AND (
-            pephub_migrate_member(p.project_value, 'description') IS DISTINCT FROM p.description
-            OR (d.document -> 'description')::text ~* (chr(127) || 'u(0000|d[89a-f])')
+            pephub_migrate_member(json_build_object('', pephub_migrate_reveal(d.description::text)::json), '')
+                IS DISTINCT FROM p.description
+            OR d.description::text ~* (chr(127) || 'u(0000|d[89a-f])')
         )
     )
 ORDER BY p.id;
@@ -177,34 +205,46 @@ BEGIN
 END
 $$;
 
-CREATE TABLE samples (
-    id serial PRIMARY KEY,
-    sample json NOT NULL,
-    project_id integer,
-    row_number integer NOT NULL
-);
-
-CREATE TABLE subsamples (
-    id serial PRIMARY KEY,
-    subsample json NOT NULL,
-    project_id integer,
-    subsample_number integer NOT NULL,
-    row_number integer NOT NULL
-);
-
-INSERT INTO samples (sample, project_id, row_number)
-SELECT pephub_migrate_reveal(r.record)::json, p.id, r.row_position - 1
+-- CREATE TABLE AS writes one page after the other; INSERT would put a small row back into a page with room for it, and
+-- pepdbagent reads subsamples in their order on disk.
+CREATE TABLE samples AS
+SELECT
+    (row_number() OVER (ORDER BY p.id, r.row_position))::integer AS id,
+    pephub_migrate_reveal(r.record)::json AS sample,
+    p.id::integer AS project_id,
+    (r.row_position - 1)::integer AS row_number
 FROM pephub_migrate_documents AS p
 CROSS JOIN LATERAL pephub_migrate_records(p.samples, p.name_column) AS r
 ORDER BY p.id, r.row_position;
 
--- In this order on disk, since that is the order in which pepdbagent reads them.
-INSERT INTO subsamples (subsample, project_id, subsample_number, row_number)
-SELECT pephub_migrate_reveal(r.record)::json, p.id, t.ordinality - 1, r.row_position - 1
+CREATE TABLE subsamples AS
+SELECT
+    (row_number() OVER (ORDER BY p.id, t.ordinality, r.row_position))::integer AS id,
+    pephub_migrate_reveal(r.record)::json AS subsample,
+    p.id::integer AS project_id,
+    (t.ordinality - 1)::integer AS subsample_number,
+    (r.row_position - 1)::integer AS row_number
 FROM pephub_migrate_documents AS p
 CROSS JOIN LATERAL json_array_elements(p.tables) WITH ORDINALITY AS t
 CROSS JOIN LATERAL pephub_migrate_records(t.value, 'sample_name') AS r
 ORDER BY p.id, t.ordinality, r.row_position;
+
+CREATE SEQUENCE samples_id_seq AS integer OWNED BY samples.id;
+CREATE SEQUENCE subsamples_id_seq AS integer OWNED BY subsamples.id;
+SELECT setval('samples_id_seq', max(id)) FROM samples HAVING max(id) IS NOT NULL;
+SELECT setval('subsamples_id_seq', max(id)) FROM subsamples HAVING max(id) IS NOT NULL;
+
+ALTER TABLE samples
+    ALTER COLUMN id SET DEFAULT nextval('samples_id_seq'),
+    ALTER COLUMN sample SET NOT NULL,
+    ALTER COLUMN row_number SET NOT NULL,
+    ADD CONSTRAINT samples_pkey PRIMARY KEY (id);
+ALTER TABLE subsamples
+    ALTER COLUMN id SET DEFAULT nextval('subsamples_id_seq'),
+    ALTER COLUMN subsample SET NOT NULL,
+    ALTER COLUMN subsample_number SET NOT NULL,
+    ALTER COLUMN row_number SET NOT NULL,
+    ADD CONSTRAINT subsamples_pkey PRIMARY KEY (id);
 
 -- The config, with the document's own name and description where it has none.
 ALTER TABLE projects ADD COLUMN config json;
@@ -215,10 +255,10 @@ SET config = pephub_migrate_reveal((
         SELECT 1 AS source, e.key, e.value::text, e.position
         FROM json_each(d.config) WITH ORDINALITY AS e (key, value, position)
         UNION ALL
-        SELECT 2, 'name', coalesce((d.document -> 'name')::text, pephub_migrate_hide(to_json(p.name))::text), NULL
+        SELECT 2, 'name', coalesce(d.name::text, pephub_migrate_hide(to_json(p.name))::text), NULL
         WHERE d.config -> 'name' IS NULL
         UNION ALL
-        SELECT 3, 'description', coalesce((d.document -> 'description')::text, pephub_migrate_hide(to_json(coalesce(p.description, '')))::text), NULL
+        SELECT 3, 'description', coalesce(d.description::text, pephub_migrate_hide(to_json(coalesce(p.description, '')))::text), NULL
         WHERE d.config -> 'description' IS NULL
     ) AS m
 ))::json

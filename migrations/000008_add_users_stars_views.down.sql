@@ -1,5 +1,5 @@
 -- Release: back to pepdbagent 0.5.0 - 0.6.0, which knows projects, samples and subsamples only.
--- Data: names of samples stay within the samples; refuses to lose users, stars, views and forks unless MIGRATE_ALLOW_DATA_LOSS is true.
+-- Data: names of samples stay within the samples; refuses to lose users, stars, views, forks and pops unless MIGRATE_ALLOW_DATA_LOSS is true.
 -- Undo: makes the tables again, empty.
 
 LOCK TABLE users, projects, samples, stars, views, views_samples IN ACCESS EXCLUSIVE MODE;
@@ -10,12 +10,13 @@ DECLARE
     stars bigint := (SELECT count(*) FROM stars);
     views bigint := (SELECT count(*) FROM views);
     forks bigint := (SELECT count(*) FROM projects WHERE forked_from_id IS NOT NULL);
+    pops bigint := (SELECT count(*) FROM projects WHERE pop);
 BEGIN
-    IF users + stars + views + forks > 0
+    IF users + stars + views + forks + pops > 0
         AND current_setting('pephub_migrate.allow_data_loss', true) IS DISTINCT FROM 'true'
     THEN
-        RAISE EXCEPTION 'pepdbagent 0.6.0 has no place for % users without projects, % stars, % views and the origin of % forks',
-            users, stars, views, forks
+        RAISE EXCEPTION 'pepdbagent 0.6.0 has no place for % users without projects, % stars, % views, the origin of % forks and the mark of % pops',
+            users, stars, views, forks, pops
             USING HINT = 'back the database up, then set MIGRATE_ALLOW_DATA_LOSS=true to drop them';
     END IF;
 END
@@ -26,14 +27,19 @@ ALTER TABLE samples DROP COLUMN sample_name;
 ALTER TABLE projects DROP COLUMN number_of_stars, DROP COLUMN pop, DROP COLUMN forked_from_id;
 
 -- PostgreSQL's json functions fail on \u0000 and on half a surrogate pair, both of which json itself can hold. Within
--- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored.
+-- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored. A
+-- backslash that is escaped itself, and begins no \u, is out of the way meanwhile.
 CREATE FUNCTION pephub_migrate_hide(document json) RETURNS json
 LANGUAGE sql IMMUTABLE
 AS $$
 SELECT CASE
     WHEN strpos(document::text, '\u') + strpos(document::text, chr(127)) = 0 THEN document
-    ELSE regexp_replace(
-        replace(document::text, chr(127), chr(127) || 'd'), '(?<!\\)((?:\\\\)*)\\u', '\1' || chr(127) || 'u', 'g'
+    ELSE replace(
+        replace(
+            replace(replace(document::text, chr(127), chr(127) || 'd'), '\\', chr(127) || 'b'),
+            '\u', chr(127) || 'u'
+        ),
+        chr(127) || 'b', '\\'
     )::json
 END
 $$;
@@ -65,5 +71,12 @@ SET config = pephub_migrate_reveal((
 FROM archived_project_config_names AS a
 WHERE a.project_id = p.id AND a.project_name = p.name AND json_typeof(p.config) = 'object';
 
-DROP TABLE archived_project_config_names;
+DELETE FROM archived_project_config_names AS a USING projects AS p WHERE p.id = a.project_id AND a.project_name = p.name;
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM archived_project_config_names) THEN
+        DROP TABLE archived_project_config_names;
+    END IF;
+END
+$$;
 DROP FUNCTION pephub_migrate_reveal, pephub_migrate_hide;

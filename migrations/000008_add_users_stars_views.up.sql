@@ -5,14 +5,19 @@
 LOCK TABLE projects, samples IN ACCESS EXCLUSIVE MODE;
 
 -- PostgreSQL's json functions fail on \u0000 and on half a surrogate pair, both of which json itself can hold. Within
--- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored.
+-- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored. A
+-- backslash that is escaped itself, and begins no \u, is out of the way meanwhile.
 CREATE FUNCTION pephub_migrate_hide(document json) RETURNS json
 LANGUAGE sql IMMUTABLE
 AS $$
 SELECT CASE
     WHEN strpos(document::text, '\u') + strpos(document::text, chr(127)) = 0 THEN document
-    ELSE regexp_replace(
-        replace(document::text, chr(127), chr(127) || 'd'), '(?<!\\)((?:\\\\)*)\\u', '\1' || chr(127) || 'u', 'g'
+    ELSE replace(
+        replace(
+            replace(replace(document::text, chr(127), chr(127) || 'd'), '\\', chr(127) || 'b'),
+            '\u', chr(127) || 'u'
+        ),
+        chr(127) || 'b', '\\'
     )::json
 END
 $$;
@@ -45,12 +50,22 @@ ALTER TABLE projects
     ALTER COLUMN number_of_stars DROP DEFAULT,
     ALTER COLUMN pop DROP DEFAULT;
 
+-- The table is written anew, once, with its indexes: an UPDATE of every row would leave a dead one behind each, and write
+-- the indexes twice. What is looked up for each row is a constant, the few projects that name a column of their own.
 ALTER TABLE samples ADD COLUMN sample_name varchar;
-UPDATE samples AS s
-SET sample_name = pephub_migrate_member(s.sample, coalesce(nullif(p.index, ''), 'sample_name'))
-FROM (SELECT id, pephub_migrate_member(config, 'sample_table_index') AS index FROM projects) AS p
-WHERE p.id = s.project_id;
-UPDATE samples SET sample_name = pephub_migrate_member(sample, 'sample_name') WHERE project_id IS NULL;
+DO $$
+BEGIN
+    EXECUTE format(
+        'ALTER TABLE samples ALTER COLUMN sample_name TYPE varchar
+        USING pephub_migrate_member(sample, coalesce(%L::jsonb ->> project_id::text, ''sample_name''))',
+        (
+            SELECT coalesce(jsonb_object_agg(p.id, p.index), '{}')
+            FROM (SELECT id, pephub_migrate_member(config, 'sample_table_index') AS index FROM projects) AS p
+            WHERE p.index NOT IN ('', 'sample_name')
+        )
+    );
+END
+$$;
 
 -- From 0.5.3 on pepdbagent keeps the name in the config equal to the project's, and renames the project after its
 -- config when it saves it. On a row from before, that would be a rename that nobody asked for.
@@ -62,7 +77,7 @@ DECLARE
 BEGIN
     FOREACH archive IN ARRAY ARRAY['archived_project_config_names'] LOOP
         IF to_regclass(archive) IS NOT NULL THEN
-            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS'));
+            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS_US'));
         END IF;
     END LOOP;
 END

@@ -23,12 +23,21 @@ $$;
 
 CREATE INDEX samples_parent_guid_step_idx ON samples (parent_guid);
 
--- A sample that the list does not reach keeps its place behind those that it does.
+-- One sample leads to the next through the index: the planner, who expects many at a time, would read the whole table
+-- for each.
+SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off;
+CREATE TABLE pephub_migrate_positions AS
 WITH RECURSIVE list AS (
-    SELECT guid, 0 AS position FROM samples WHERE parent_guid IS NULL
+    SELECT id, guid, 0 AS position FROM samples WHERE parent_guid IS NULL
     UNION ALL
-    SELECT s.guid, l.position + 1 FROM list AS l JOIN samples AS s ON s.parent_guid = l.guid
+    SELECT s.id, s.guid, l.position + 1 FROM list AS l JOIN samples AS s ON s.parent_guid = l.guid
 )
+SELECT id, position FROM list;
+SET LOCAL enable_hashjoin TO DEFAULT;
+SET LOCAL enable_mergejoin TO DEFAULT;
+
+-- A sample that the list does not reach keeps its place behind those that it does.
 UPDATE samples AS s
 SET row_number = n.position
 FROM (
@@ -36,10 +45,11 @@ FROM (
         x.id,
         row_number() OVER (PARTITION BY x.project_id ORDER BY l.position NULLS LAST, x.row_number, x.id) - 1 AS position
     FROM samples AS x
-    LEFT JOIN list AS l ON l.guid = x.guid
+    LEFT JOIN pephub_migrate_positions AS l ON l.id = x.id
 ) AS n
 WHERE n.id = s.id AND n.position <> s.row_number;
 
+DROP TABLE pephub_migrate_positions;
 DROP INDEX samples_parent_guid_step_idx;
 ALTER TABLE samples
     DROP COLUMN parent_guid,

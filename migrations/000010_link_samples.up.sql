@@ -5,27 +5,67 @@
 LOCK TABLE projects, users, samples, stars, views_samples IN ACCESS EXCLUSIVE MODE;
 
 -- Nothing kept users.namespace unique before. The oldest stays; of two stars on one project the earlier counts.
-WITH same AS (
-    SELECT id, min(id) OVER (PARTITION BY namespace) AS kept FROM users
-),
-moved AS (
-    DELETE FROM stars AS s
-    USING same AS u
-    WHERE u.id = s.user_id AND u.kept IN (SELECT kept FROM same WHERE id <> kept)
-    RETURNING u.kept, s.project_id, s.star_date
-)
-INSERT INTO stars (user_id, project_id, star_date)
-SELECT kept, project_id, min(star_date) FROM moved GROUP BY kept, project_id;
+CREATE TABLE pephub_migrate_users AS
+SELECT id, kept FROM (SELECT id, min(id) OVER (PARTITION BY namespace) AS kept FROM users) AS u WHERE id <> kept;
 
-DELETE FROM users AS u
-USING users AS older
-WHERE older.namespace = u.namespace AND older.id < u.id;
+-- What an operator's own foreign key does when a user or a star goes, nobody can ask here.
+DO $$
+DECLARE
+    referencing text;
+BEGIN
+    SELECT string_agg(DISTINCT conrelid::regclass::text, ', ') INTO referencing
+    FROM pg_constraint
+    WHERE contype = 'f'
+        AND confrelid IN ('users'::regclass, 'stars'::regclass)
+        AND conrelid <> 'stars'::regclass
+        AND EXISTS (SELECT FROM pephub_migrate_users);
+    IF referencing IS NOT NULL THEN
+        RAISE EXCEPTION 'several users of one namespace are to become one, and % refers to users or their stars', referencing
+            USING HINT = 'drop the foreign key, run again, and make it anew';
+    END IF;
+END
+$$;
 
-INSERT INTO users (namespace)
-SELECT namespace FROM projects
-EXCEPT
-SELECT namespace FROM users
-ORDER BY 1;
+UPDATE stars AS s
+SET user_id = m.kept, star_date = m.star_date
+FROM (
+    SELECT
+        user_id, project_id, kept,
+        min(star_date) OVER (PARTITION BY kept, project_id) AS star_date,
+        row_number() OVER (PARTITION BY kept, project_id ORDER BY user_id) AS position
+    FROM (
+        SELECT x.user_id, x.project_id, x.star_date, coalesce(u.kept, x.user_id) AS kept
+        FROM stars AS x
+        LEFT JOIN pephub_migrate_users AS u ON u.id = x.user_id
+        WHERE x.user_id IN (SELECT id FROM pephub_migrate_users UNION ALL SELECT kept FROM pephub_migrate_users)
+    ) AS k
+) AS m
+WHERE (m.user_id, m.project_id) = (s.user_id, s.project_id)
+    AND m.position = 1
+    AND (m.kept, m.star_date) <> (s.user_id, s.star_date);
+DELETE FROM stars WHERE user_id IN (SELECT id FROM pephub_migrate_users);
+DELETE FROM users WHERE id IN (SELECT id FROM pephub_migrate_users);
+DROP TABLE pephub_migrate_users;
+
+-- The ids are not taken from the sequence: what is taken stays taken when the transaction rolls back, and the sequence may
+-- be behind. RESTART is undone like everything else.
+DO $$
+DECLARE
+    last bigint := (
+        SELECT greatest((SELECT max(id) FROM users), CASE WHEN is_called THEN last_value ELSE last_value - 1 END)
+        FROM users_id_seq
+    );
+    added bigint;
+BEGIN
+    INSERT INTO users (id, namespace)
+    SELECT last + row_number() OVER (ORDER BY n.namespace), n.namespace
+    FROM (SELECT namespace FROM projects EXCEPT SELECT namespace FROM users) AS n;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    IF added > 0 THEN
+        EXECUTE format('ALTER SEQUENCE users_id_seq RESTART WITH %s', last + added + 1);
+    END IF;
+END
+$$;
 
 ALTER TABLE users ADD COLUMN number_of_projects integer NOT NULL DEFAULT 0;
 ALTER TABLE users ALTER COLUMN number_of_projects DROP DEFAULT;
@@ -58,35 +98,68 @@ FROM (
 ) AS c
 WHERE c.project_id = p.id AND c.samples <> p.number_of_samples;
 
-ALTER TABLE samples
-    ADD COLUMN guid varchar,
-    ADD COLUMN submission_date timestamptz,
-    ADD COLUMN last_update_date timestamptz,
-    ADD COLUMN parent_guid varchar;
-
--- A sample without a project is a list of its own.
-UPDATE samples AS s
-SET guid = l.guid,
-    parent_guid = CASE WHEN l.project_id IS NOT NULL THEN l.previous END,
-    submission_date = l.submission_date,
-    last_update_date = l.last_update_date
-FROM (
+-- The table is filled anew, once: an UPDATE of every row would leave a dead one behind each, and write the indexes twice.
+-- The table itself stays, with all that an operator has attached to it. TRUNCATE takes no table that a foreign key leads
+-- to, and row by row a foreign key takes longer to check than at once, so all of them, the operator's own included, step
+-- aside and come back.
+CREATE UNLOGGED TABLE pephub_migrate_samples AS
+SELECT
+    s.id, s.sample, s.project_id, s.row_number, s.sample_name, l.guid, l.submission_date, l.last_update_date,
+    CASE WHEN s.project_id IS NOT NULL THEN l.previous END AS parent_guid -- one without a project is a list of its own
+FROM samples AS s
+JOIN (
     SELECT
-        g.id, g.guid, g.project_id,
+        g.id, g.guid,
         lag(g.guid) OVER (PARTITION BY g.project_id ORDER BY g.row_number, g.id) AS previous,
         coalesce(p.submission_date, now()) AS submission_date,
         coalesce(p.last_update_date, p.submission_date, now()) AS last_update_date
     FROM (SELECT id, project_id, row_number, gen_random_uuid()::text AS guid FROM samples) AS g
     LEFT JOIN projects AS p ON p.id = g.project_id
-) AS l
-WHERE l.id = s.id;
+) AS l ON l.id = s.id;
 
+CREATE TABLE pephub_migrate_foreign_keys AS
+SELECT conrelid::regclass::text AS referencing, quote_ident(conname) AS name, pg_get_constraintdef(oid) AS definition
+FROM pg_constraint
+WHERE contype = 'f' AND 'samples'::regclass IN (conrelid, confrelid);
+
+DO $$
+DECLARE
+    foreign_key record;
+BEGIN
+    FOR foreign_key IN TABLE pephub_migrate_foreign_keys LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %s', foreign_key.referencing, foreign_key.name);
+    END LOOP;
+END
+$$;
+
+TRUNCATE samples;
 ALTER TABLE samples
-    ALTER COLUMN guid SET NOT NULL,
-    ALTER COLUMN submission_date SET NOT NULL,
-    ADD CONSTRAINT samples_guid_key UNIQUE (guid);
+    ADD COLUMN guid varchar NOT NULL,
+    ADD COLUMN submission_date timestamptz NOT NULL,
+    ADD COLUMN last_update_date timestamptz,
+    ADD COLUMN parent_guid varchar;
+
+INSERT INTO samples
+    (id, sample, project_id, row_number, sample_name, guid, submission_date, last_update_date, parent_guid)
+SELECT id, sample, project_id, row_number, sample_name, guid, submission_date, last_update_date, parent_guid
+FROM pephub_migrate_samples;
+DROP TABLE pephub_migrate_samples;
+
+ALTER TABLE samples ADD CONSTRAINT samples_guid_key UNIQUE (guid);
 ALTER TABLE samples
     ADD CONSTRAINT samples_parent_guid_fkey FOREIGN KEY (parent_guid) REFERENCES samples (guid) ON DELETE CASCADE;
+DO $$
+DECLARE
+    foreign_key record;
+BEGIN
+    FOR foreign_key IN TABLE pephub_migrate_foreign_keys LOOP
+        EXECUTE format(
+            'ALTER TABLE %s ADD CONSTRAINT %s %s', foreign_key.referencing, foreign_key.name, foreign_key.definition
+        );
+    END LOOP;
+END
+$$;
+DROP TABLE pephub_migrate_foreign_keys;
 
 -- A second first sample, or a second one behind another, would be invisible.
 DO $$

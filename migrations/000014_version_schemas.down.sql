@@ -8,7 +8,7 @@ LOCK TABLE users, projects, schema_records, schema_versions, schema_tags IN ACCE
 CREATE TABLE IF NOT EXISTS archived_schema_groups
     (id integer, namespace varchar, name varchar, description varchar);
 CREATE TABLE IF NOT EXISTS archived_schema_group_relations (schema_id integer, group_id integer);
-CREATE TABLE IF NOT EXISTS archived_project_pep_schemas (project_id integer, pep_schema varchar);
+CREATE TABLE IF NOT EXISTS archived_project_pep_schemas (project_id integer, pep_schema varchar, schema_id integer);
 
 DO $$
 DECLARE
@@ -130,7 +130,10 @@ ALTER TABLE projects
 
 ALTER TABLE projects ADD COLUMN pep_schema varchar;
 UPDATE projects AS p
-SET pep_schema = a.pep_schema
+SET pep_schema = CASE
+    WHEN a.schema_id IS NOT DISTINCT FROM p.schema_id THEN a.pep_schema
+    ELSE (SELECT s.namespace || '/' || s.name FROM schemas AS s WHERE s.id = p.schema_id) -- it has another schema since
+END
 FROM archived_project_pep_schemas AS a
 WHERE a.project_id = p.id;
 

@@ -74,7 +74,7 @@ BEGIN
         'archived_schema_groups', 'archived_schema_group_relations', 'archived_project_pep_schemas'
     ] LOOP
         IF to_regclass(archive) IS NOT NULL THEN
-            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS'));
+            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS_US'));
         END IF;
     END LOOP;
     IF EXISTS (SELECT FROM schema_groups) THEN
@@ -87,7 +87,7 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM projects WHERE pep_schema IS NOT NULL) THEN
         CREATE TABLE archived_project_pep_schemas AS
-        SELECT id AS project_id, pep_schema FROM projects WHERE pep_schema IS NOT NULL ORDER BY id;
+        SELECT id AS project_id, pep_schema, NULL::integer AS schema_id FROM projects WHERE pep_schema IS NOT NULL ORDER BY id;
     END IF;
 END
 $$;
@@ -103,6 +103,15 @@ FROM (
     HAVING count(*) = 1
 ) AS s
 WHERE p.schema_id IS NULL AND p.pep_schema = s.path;
+
+-- With its link beside it, a text can be told from one that no longer holds when it is to come back.
+DO $$
+BEGIN
+    IF to_regclass('archived_project_pep_schemas') IS NOT NULL THEN
+        UPDATE archived_project_pep_schemas AS a SET schema_id = p.schema_id FROM projects AS p WHERE p.id = a.project_id;
+    END IF;
+END
+$$;
 
 SELECT set_config('pephub_migrate.linked_projects', count(*)::text, true)
 FROM projects

@@ -1,6 +1,41 @@
 -- Release: pephub-migrate's own: an index for every foreign key that has none, and one shape for every 0.12.
--- Data: stays as it is; users.number_of_schemas is counted where an upgrade to 0.12 by Alembic left it NULL.
+-- Data: stays as it is; users.number_of_schemas is counted where Alembic or a development version left it out; where Alembic left out namespace_archives and bedbase_stats, they are made.
 -- Undo: drops the indexes.
+
+-- Alembic's revision 8a037f13b4e5 adds users.number_of_schemas without a value for the users who are there, and pepdbagent
+-- 0.12 fails on each of them: NULL + 1 when they make a schema, and the whole list of namespaces. For some days before
+-- 0.12.0 its development version had no such column. Where it is as it should be, nobody need be kept from reading users.
+-- Everything is locked before anything is done: a lock that is raised later makes deadlocks. The indexes leave readers alone.
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = 'users'::regclass AND attname = 'number_of_schemas' AND attnotnull
+    ) THEN
+        LOCK TABLE users IN ACCESS EXCLUSIVE MODE;
+    ELSIF to_regclass('namespace_archives') IS NULL THEN
+        LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE;
+    END IF;
+END
+$$;
+LOCK TABLE
+    projects, samples, subsamples, stars, views, views_samples, project_history, sample_history, schema_tags
+IN SHARE MODE;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = 'users'::regclass AND attname = 'number_of_schemas' AND attnotnull
+    ) THEN
+        ALTER TABLE users ADD COLUMN IF NOT EXISTS number_of_schemas integer;
+        UPDATE users AS u
+        SET number_of_schemas = (SELECT count(*) FROM schema_records AS r WHERE r.namespace = u.namespace)
+        WHERE u.number_of_schemas IS NULL;
+        ALTER TABLE users ALTER COLUMN number_of_schemas SET NOT NULL;
+    END IF;
+END
+$$;
 
 -- Alembic upgrades a database of 0.11.0 to 0.12 too, without the two tables that came between.
 DO $$
@@ -25,32 +60,6 @@ BEGIN
             last_update_date varchar,
             submission_date varchar
         );
-    END IF;
-END
-$$;
-
--- All at once and before anything else, so that the step never holds one lock while it waits for another. The indexes
--- leave readers alone.
-LOCK TABLE
-    projects, samples, subsamples, stars, views, views_samples, project_history, sample_history, namespace_archives,
-    schema_tags
-IN SHARE MODE;
-
--- Alembic's revision 8a037f13b4e5 adds the column without a value for the users who are there, and pepdbagent 0.12
--- fails on each of them: NULL + 1 when they make a schema, and the whole list of namespaces. For some days before 0.12.0
--- its development version had no such column. Where it is as it should be, nobody need be kept from reading users.
-DO $$
-BEGIN
-    IF NOT EXISTS (
-        SELECT FROM pg_attribute
-        WHERE attrelid = 'users'::regclass AND attname = 'number_of_schemas' AND attnotnull
-    ) THEN
-        LOCK TABLE users IN ACCESS EXCLUSIVE MODE;
-        ALTER TABLE users ADD COLUMN IF NOT EXISTS number_of_schemas integer;
-        UPDATE users AS u
-        SET number_of_schemas = (SELECT count(*) FROM schema_records AS r WHERE r.namespace = u.namespace)
-        WHERE u.number_of_schemas IS NULL;
-        ALTER TABLE users ALTER COLUMN number_of_schemas SET NOT NULL;
     END IF;
 END
 $$;

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -136,7 +137,10 @@ func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outc
 	}
 	at, err := m.locate(db)
 	if err != nil {
-		return Outcome{}, m.explain(ctx, conn, db, err)
+		if errors.Is(err, ErrUnrecognised) {
+			m.nameUndecided(ctx, conn, db.Shape)
+		}
+		return Outcome{}, err
 	}
 	from, _ := m.steps.find(at.step)
 	outcome := Outcome{From: from, To: m.target}
@@ -145,19 +149,44 @@ func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outc
 	}
 	outcome.Changed = true
 	m.logPosition(db, from)
-	if err := adopt(ctx, conn, db); err != nil {
+	if err := actAs(ctx, conn, db.Owner); err != nil {
 		return outcome, err
 	}
-	if err := m.removeLeftovers(ctx, conn, at.leftovers); err != nil {
-		return outcome, m.explain(ctx, conn, db, err)
+	if err := m.removeLeftovers(ctx, conn, db, at); err != nil {
+		return outcome, err
+	}
+	adopted := at.step > 0
+	if adopted {
+		if err := m.standStill(ctx, conn); err != nil {
+			return outcome, err
+		}
 	}
 	if outcome.Progress, err = m.run(ctx, conn, at.step); err != nil {
 		return outcome, err
 	}
-	if err := m.record(ctx, conn, from, db.Alembic != ""); err != nil {
+	if err := m.record(ctx, conn, db.Alembic != ""); err != nil {
 		return outcome, err
 	}
+	if adopted {
+		if err := m.handBack(ctx, conn, present(db, at)); err != nil {
+			return outcome, err
+		}
+	}
 	return outcome, m.verify(ctx, conn)
+}
+
+// present returns the tables that were there, leftovers apart.
+func present(db schema.Database, at position) []string {
+	tables := slices.DeleteFunc(db.Shape.Names("table"), func(table string) bool {
+		return slices.Contains(at.leftovers.Names("table"), table)
+	})
+	if db.Recorded != "" {
+		tables = append(tables, "schema_migrations")
+	}
+	if db.Alembic != "" {
+		tables = append(tables, "alembic_version")
+	}
+	return tables
 }
 
 // run lets golang-migrate take the steps. It reports progress if at least one of them ran.
@@ -203,20 +232,10 @@ func reach(engine *migrate.Migrate, driver *driver, target int) error {
 	return nil
 }
 
-// explain adds to the log what the refusal of a database alone does not say.
-func (m *Migrator) explain(ctx context.Context, conn *pgconn.PgConn, db schema.Database, err error) error {
-	if errors.Is(err, ErrUnrecognised) {
-		if err := m.nameUndecided(ctx, conn, db.Shape); err != nil {
-			return err
-		}
-	}
-	return err
-}
-
 // record writes both version tables: golang-migrate's own, so that its CLI can read the database, and Alembic's, so
 // that a pepdbagent that is started with run_migrations=True finds nothing to do. At a step that is older than
-// Alembic, alembic_version stays away or becomes empty. Then it undoes what adopt has done.
-func (m *Migrator) record(ctx context.Context, conn *pgconn.PgConn, from Step, hasAlembic bool) error {
+// Alembic, alembic_version stays away or becomes empty.
+func (m *Migrator) record(ctx context.Context, conn *pgconn.PgConn, hasAlembic bool) error {
 	sql := fmt.Sprintf(`
 		CREATE TABLE IF NOT EXISTS schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL);
 		DELETE FROM schema_migrations;
@@ -230,7 +249,7 @@ func (m *Migrator) record(ctx context.Context, conn *pgconn.PgConn, from Step, h
 	if m.target.Revision != "" {
 		sql += fmt.Sprintf("INSERT INTO alembic_version (version_num) VALUES ('%s');", m.target.Revision)
 	}
-	if _, err := conn.Exec(ctx, sql+handBack(from, m.target)).ReadAll(); err != nil {
+	if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
 		return fmt.Errorf("record the version: %w", err)
 	}
 	return nil

@@ -58,7 +58,7 @@ func NewReader(snapshots []Shape) Reader {
 				names[name] = true
 			}
 		}
-		query = strings.ReplaceAll(query, placeholder, arrayLiteral(names))
+		query = strings.ReplaceAll(query, placeholder, ArrayLiteral(names))
 	}
 	return Reader{query: query}
 }
@@ -96,7 +96,7 @@ func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error)
 	return database, nil
 }
 
-// arrayLiteral writes names as a PostgreSQL array. They come from snapshots, which hold plain identifiers only.
-func arrayLiteral(names map[string]bool) string {
+// ArrayLiteral writes names as a PostgreSQL array. They come from snapshots, which hold plain identifiers only.
+func ArrayLiteral(names map[string]bool) string {
 	return "{" + strings.Join(slices.Sorted(maps.Keys(names)), ",") + "}"
 }

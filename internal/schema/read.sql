@@ -5,7 +5,7 @@
 -- behind the very migration that a waiting instance is looking at; and their wording depends on the server's version.
 
 -- Every name below is to mean what it means to pepdbagent, which never qualifies one. The owner is whom the tables
--- belong to, if that is another role that this one can act as.
+-- all belong to, if that is another role that this one can act as.
 SELECT set_config(
     'search_path',
     coalesce(
@@ -25,6 +25,13 @@ SELECT set_config(
     FROM pg_class AS c
     JOIN pg_roles AS r ON r.oid = c.relowner
     WHERE c.oid = to_regclass('projects') AND r.rolname <> current_user AND pg_has_role(r.oid, 'MEMBER')
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_class AS x
+            WHERE x.relnamespace = c.relnamespace
+                AND x.relname = ANY ('{{tables}}'::name[] || '{schema_migrations,alembic_version}'::name[])
+                AND x.relowner <> c.relowner
+        )
 ) AS owner,
 pg_is_in_recovery() AS standby,
 set_config('quote_all_identifiers', 'off', true);
