@@ -85,6 +85,10 @@ func TestUnrecognised(t *testing.T) {
 			"ALTER TABLE projects ALTER COLUMN id TYPE bigint",
 			6, []string{`object="column projects.id is \"bigint not null`},
 		},
+		"columns of an added table missing": {
+			"ALTER TABLE schemas DROP COLUMN private; ALTER TABLE schema_groups DROP COLUMN description",
+			6, []string{`object="column schemas.private is missing`, `object="column schema_groups.description is missing`, "2 objects differ from step 13"},
+		},
 		"constraint missing": {
 			"ALTER TABLE samples DROP CONSTRAINT samples_parent_guid_fkey",
 			6, []string{"constraint samples.samples_parent_guid_fkey is missing"},

@@ -3,6 +3,7 @@ package migrator
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"pephub-migrate/internal/schema"
@@ -87,6 +88,14 @@ func (s Steps) lacks(rest schema.Shape) bool {
 	return true
 }
 
+// makesAll reports whether every table of the leftovers looks as one of the steps leaves it.
+func (s Steps) makesAll(leftovers schema.Shape) bool {
+	return !slices.ContainsFunc(leftovers.Names("table"), func(table string) bool {
+		made, _ := s.makes(table, leftovers)
+		return !made
+	})
+}
+
 // makes reports whether a table among the leftovers looks as one of the steps leaves it, and whether the first of those
 // makes it only where it is missing, and so can live with it as it is.
 func (s Steps) makes(table string, leftovers schema.Shape) (ok, keeps bool) {
@@ -157,7 +166,7 @@ func (s Steps) nearest(shape schema.Shape) error {
 	for i, step := range s {
 		for _, snapshot := range step.shapes() {
 			differences := shape.Diff(snapshot)
-			if common, rest := shape.Split(snapshot); len(common) > 0 && s[:i].lacks(rest) {
+			if common, rest := shape.Split(snapshot); len(common) > 0 && s[:i].lacks(rest) && s.makesAll(rest) {
 				differences = common.Diff(snapshot) // the rest is what a newer application has added
 			}
 			if best.Differences == nil || len(differences) <= len(best.Differences) {
