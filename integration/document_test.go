@@ -293,7 +293,7 @@ func (d *document) odd(description string) bool {
 	_, ownName := last(d.config, "name")
 	_, ownDescription := last(d.config, "description")
 	return d.lossy || len(extra(d.members)) > 0 || len(keys) < len(d.members) ||
-		ownName && d.name != "" && strings.ToLower(textOf(d.name)) != strings.ToLower(d.project) ||
+		ownName && d.name != "" && !strings.EqualFold(textOf(d.name), d.project) ||
 		ownDescription && d.description != "" &&
 			(textOf(d.description) != description || unwritable.MatchString(d.description))
 }
