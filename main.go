@@ -63,9 +63,9 @@ func endings() []ending {
 	return []ending{
 		{config.ErrInvalid, 3, "correct the variable and start again"},
 		{migrator.ErrTarget, 3, "correct MIGRATE_TARGET or MIGRATE_ACTION and start again"},
-		{postgres.ErrRefused, 5, "check user, password, database and TLS, and that the role owns PEPhub's tables"},
+		{postgres.ErrRefused, 5, "check user, password, database and TLS, that the role owns PEPhub's tables, and that it may CREATE in their schema"},
 		{postgres.ErrBusy, 11, "start again when the other session is done"},
-		{postgres.ErrUnreachable, 4, "check that the server runs and that POSTGRES_HOST leads to it, then start again"},
+		{postgres.ErrUnreachable, 4, "check that the server runs, that POSTGRES_HOST leads to it, and PGSSLMODE, then start again"},
 		{migrator.ErrUnrecognised, 6, "check that this is PEPhub's database; the lines above name what differs"},
 		{migrator.ErrNewer, 9, "use an image that is as new as the database"},
 		{migrator.ErrResult, 8, "the database is as it was; report this with the lines above"},
@@ -77,7 +77,11 @@ func endings() []ending {
 func conclude(ctx context.Context, log *slog.Logger, outcome migrator.Outcome, err error) int {
 	if err == nil {
 		message := success(outcome)
-		log.Info(message)
+		level := slog.LevelInfo
+		if outcome.Newer > 0 {
+			level = slog.LevelWarn
+		}
+		log.Log(ctx, level, message)
 		leaveTerminationMessage(message)
 		return 0
 	}
@@ -108,6 +112,8 @@ func success(outcome migrator.Outcome) string {
 	from := fmt.Sprintf("step %d (%s)", outcome.From.Number, outcome.From.Release)
 	to := fmt.Sprintf("step %d", outcome.To.Number)
 	switch {
+	case outcome.Newer > 0:
+		return fmt.Sprintf("the database is at step %d, which is newer than this image and fine for its application, nothing to do", outcome.Newer)
 	case !outcome.Changed:
 		return fmt.Sprintf("the database is at %s, nothing to do", to)
 	case outcome.From.Number == outcome.To.Number:

@@ -136,9 +136,14 @@ func newDatabase(t *testing.T, files ...string) string {
 // connect opens a connection of the test's own, as superuser.
 func connect(t *testing.T, database string) *pgx.Conn {
 	t.Helper()
+	return connectTo(t, server.address, database)
+}
+
+func connectTo(t *testing.T, host, database string) *pgx.Conn {
+	t.Helper()
 	ctx := context.Background()
 	address := url.URL{
-		Scheme: "postgres", User: url.UserPassword(superuser, password), Host: server.address, Path: database,
+		Scheme: "postgres", User: url.UserPassword(superuser, password), Host: host, Path: database,
 		RawQuery: "sslmode=disable",
 	}
 	conn, err := pgx.Connect(ctx, address.String())

@@ -169,7 +169,7 @@ func TestTerminationMessage(t *testing.T) {
 	migrate(t, environment("x", "POSTGRES_HOST", "db:1", "WAIT_TIMEOUT", "0s", "LOG_FORMAT", "json",
 		"TERMINATION_LOG", "/dev/stdout"), asRoot).want(t, 4,
 		`"level":"ERROR","msg":"postgresql not reachable`, `"exit_code":4`,
-		"; check that the server runs and that POSTGRES_HOST leads to it") // joined by a semicolon there only
+		"; check that the server runs, that POSTGRES_HOST leads to it") // joined by a semicolon there only
 }
 
 // Replicas that wait for each other's turn are no progress while the one with the lock waits for a session that never

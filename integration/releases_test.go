@@ -116,7 +116,8 @@ func TestKeysOfRows(t *testing.T) {
 		FROM (VALUES
 			(1, '{"_config": {"sample_table_index": ""}, "_sample_dict": {"x": {"101": "a", "7": "b"}}}'),
 			(2, '{"_config": {}, "_sample_dict": {"x": {"0": "a", "2": "c"}, "y": {"0": 1, "1": 2, "2": 3}}}'),
-			(3, '{"_config": {}, "_sample_dict": {}, "_subsample_list": [], "_subsample_dict": [{"x": {"0": 1}}]}')
+			(3, '{"_config": {}, "_sample_dict": {}, "_subsample_list": [], "_subsample_dict": [{"x": {"0": 1}}]}'),
+			(5, '{"_config": {}, "_subsample_list": [[{"x": 1}]], "_subsample_dict": [{"x": {"0": 2}}]}')
 		) AS v (id, document);
 		INSERT INTO projects
 		SELECT 4, 'a', 'wide', 't', 'd', json_build_object('_config', '{}'::json, '_sample_dict', json_object_agg('c' || c, col)), false, 1, now(), now(), NULL
@@ -130,7 +131,8 @@ func TestKeysOfRows(t *testing.T) {
 		`1 101 {"sample_name": "101", "x": "a"}`, `1 7 {"sample_name": "7", "x": "b"}`)
 	wantRows(t, db, "SELECT sample::text FROM samples WHERE project_id = 2 ORDER BY id",
 		`{"x": "a", "y": 1}`, `{"y": 2}`, `{"x": "c", "y": 3}`)
-	wantRows(t, db, "SELECT project_id || ' ' || subsample::text FROM subsamples", `3 {"x": 1}`)
+	wantRows(t, db, "SELECT project_id || ' ' || subsample::text FROM subsamples", `3 {"x": 1}`, `5 {"x": 1}`)
+	wantRows(t, db, "SELECT project_id || ' ' || lossy FROM archived_project_values", "5 true") // of two lists one is used
 	wantRows(t, db, "SELECT count(*) || ' ' || count(DISTINCT sample_name) FROM samples WHERE project_id = 4", "2000 2000")
 }
 

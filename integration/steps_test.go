@@ -123,10 +123,13 @@ func updateSnapshots(t *testing.T) {
 			t.Fatal(err)
 		}
 		snapshot := strings.TrimSuffix(file, ".up.sql") + ".schema.txt"
-		text := seen.Shape.String()
-		if first, _, _ := strings.Cut(readFile(t, snapshot), "\n"); strings.HasPrefix(first, "alembic_version: ") {
-			text = first + "\n" + text
+		var text string
+		for line := range strings.Lines(readFile(t, snapshot)) {
+			if strings.HasPrefix(line, "alembic_version: ") || strings.HasPrefix(line, "oldest_step: ") {
+				text += line
+			}
 		}
+		text += seen.Shape.String()
 		if err := os.WriteFile(snapshot, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -74,7 +74,7 @@ func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, db 
 	}
 	if len(refused) > 0 {
 		m.nameUndecided(ctx, conn, db.Shape)
-		return fmt.Errorf("%w: tables by the names of a newer release's cannot be carried over: %s",
+		return fmt.Errorf("%w: a newer release has tables of these names, and they cannot be carried over: %s",
 			ErrUnrecognised, strings.Join(refused, "; "))
 	}
 	var sql string

@@ -38,13 +38,15 @@ type Migrator struct {
 	target Step
 	config config.Config
 	log    *slog.Logger
-	logged bool // whether the log says where the database was found
+	logged bool      // whether the log says where the database was found
+	said   time.Time // when the log last said whom this instance waits for
 }
 
 // Outcome is where a database was and where it is now. Of an attempt that failed, only Progress counts.
 type Outcome struct {
 	From     Step // the zero Step for an empty database
 	To       Step
+	Newer    int  // the step of a newer image at which an application of this one can work; otherwise 0
 	Changed  bool // false if there was nothing to do
 	Progress bool // whether somebody, this instance or another, got on with the job
 }
@@ -87,6 +89,9 @@ func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, e
 	if at, err := m.locate(db); err == nil && m.done(db, at) {
 		return Outcome{From: m.target, To: m.target}, nil
 	}
+	if m.compatible(db) {
+		return Outcome{Newer: db.Version()}, nil
+	}
 	if db.Standby {
 		return Outcome{}, postgres.ErrStandby
 	}
@@ -126,7 +131,14 @@ func (m *Migrator) done(db schema.Database, at position) bool {
 		alembic = ""
 	}
 	return at.step == m.target.Number && len(at.leftovers) == 0 &&
-		db.Recorded == strconv.Itoa(at.step) && alembic == m.target.Revision
+		db.Recorded == strconv.Itoa(at.step) && db.Oldest == m.target.Oldest && alembic == m.target.Revision
+}
+
+// compatible reports whether a newer image has been here and left what an application of this one's newest step can work
+// on, as it is while a deployment is rolled back. That image knows, and has written it down.
+func (m *Migrator) compatible(db schema.Database) bool {
+	return m.config.Action == config.Up && db.Version() > m.steps.newest().Number &&
+		db.Oldest > 0 && db.Oldest <= m.target.Number
 }
 
 // migrateLocked does the work of the transaction. It looks again first: another instance may have been quicker.
@@ -148,13 +160,13 @@ func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outc
 		return outcome, nil
 	}
 	outcome.Changed = true
-	m.logPosition(db, from)
 	if err := actAs(ctx, conn, db.Owner); err != nil {
 		return outcome, err
 	}
 	if err := m.removeLeftovers(ctx, conn, db, at); err != nil {
 		return outcome, err
 	}
+	m.logPosition(db, from)
 	adopted := at.step > 0
 	if adopted {
 		if err := m.standStill(ctx, conn); err != nil {
@@ -232,14 +244,16 @@ func reach(engine *migrate.Migrate, driver *driver, target int) error {
 	return nil
 }
 
-// record writes both version tables: golang-migrate's own, so that its CLI can read the database, and Alembic's, so
+// record writes both version tables: golang-migrate's own, so that its CLI can read the database, with the oldest step
+// whose applications can work on the result, for the images that come after; and Alembic's, so
 // that a pepdbagent that is started with run_migrations=True finds nothing to do. At a step that is older than
 // Alembic, alembic_version stays away or becomes empty.
 func (m *Migrator) record(ctx context.Context, conn *pgconn.PgConn, hasAlembic bool) error {
 	sql := fmt.Sprintf(`
 		CREATE TABLE IF NOT EXISTS schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL);
 		DELETE FROM schema_migrations;
-		INSERT INTO schema_migrations (version, dirty) VALUES (%d, false);`, m.target.Number)
+		INSERT INTO schema_migrations (version, dirty) VALUES (%d, false);
+		COMMENT ON TABLE schema_migrations IS 'pephub-migrate: oldest_step=%d';`, m.target.Number, m.target.Oldest)
 	if m.target.Revision != "" && !hasAlembic {
 		sql += "CREATE TABLE alembic_version (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY);"
 	}
@@ -265,7 +279,8 @@ func (m *Migrator) verify(ctx context.Context, conn *pgconn.PgConn) error {
 		return &ShapeError{Class: ErrResult, Nearest: m.target, Differences: db.Shape.Diff(m.target.Shape)}
 	}
 	if !m.done(db, position{step: m.target.Number}) {
-		return fmt.Errorf("%w: schema_migrations says %q and alembic_version %q", ErrResult, db.Recorded, db.Alembic)
+		return fmt.Errorf("%w: schema_migrations says %q, its comment %d, and alembic_version %q",
+			ErrResult, db.Recorded, db.Oldest, db.Alembic)
 	}
 	m.log.Info("verified", "step", m.target.Number, "objects", len(db.Shape))
 	return nil

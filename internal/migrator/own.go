@@ -120,7 +120,7 @@ func (m *Migrator) handBack(ctx context.Context, conn *pgconn.PgConn, before []s
 		END
 		$do$;`, m.attached(), schema.ArrayLiteral(made))
 	if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
-		return fmt.Errorf("%w: hand the tables back: %w", ErrStep, err)
+		return fmt.Errorf("%w: after the last step: %w", ErrStep, err)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ type Step struct {
 	Name     string         // as in its files' names
 	Release  string         // who makes this schema: "pepdbagent 0.11.1"
 	Revision string         // what alembic_version says at this step; empty for a schema older than Alembic's
+	Oldest   int            // the oldest step whose applications can work on this schema
 	Shape    schema.Shape   // what the step leaves behind
 	Variants []schema.Shape // what others leave behind who mean the same schema
 
@@ -135,12 +136,12 @@ func addFile(byNumber map[int]*Step, fsys fs.FS, file string) error {
 
 func (s *Step) addVariant(text string) error {
 	shape, err := schema.ParseShape(text)
-	delete(shape, "alembic_version")
-	s.Variants = append(s.Variants, shape)
+	s.Variants = append(s.Variants, withoutEvidence(shape))
 	return err
 }
 
-// addShape takes the revision out of the snapshot: it is evidence of where a database comes from, not its shape.
+// addShape takes what is no shape out of the snapshot: the revision, and the oldest step whose applications can work on
+// this one, if that is another.
 func (s *Step) addShape(text string) error {
 	shape, err := schema.ParseShape(text)
 	if err != nil {
@@ -150,9 +151,20 @@ func (s *Step) addShape(text string) error {
 	if s.Revision != "" && !revision.MatchString(s.Revision) {
 		return errors.New("alembic_version is not a revision of 12 hexadecimal digits")
 	}
-	delete(shape, "alembic_version")
-	s.Shape = shape
+	s.Oldest = s.Number
+	if oldest := shape["oldest_step"]; oldest != "" {
+		if s.Oldest, err = strconv.Atoi(oldest); err != nil || s.Oldest < 1 || s.Oldest > s.Number {
+			return fmt.Errorf("oldest_step %q is not the number of this step or of one before", oldest)
+		}
+	}
+	s.Shape = withoutEvidence(shape)
 	return nil
+}
+
+func withoutEvidence(shape schema.Shape) schema.Shape {
+	delete(shape, "alembic_version")
+	delete(shape, "oldest_step")
+	return shape
 }
 
 // checkSQL returns the release that the header names, or what keeps the text from being a step.

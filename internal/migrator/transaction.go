@@ -45,10 +45,17 @@ func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (Outcome, err
 		"transaction_timeout":                 "0", // PostgreSQL 17
 		"idle_in_transaction_session_timeout": "0",
 		// A row that a policy hides must be an error, not a row that is left behind.
-		"row_security":                   "off",
-		"client_min_messages":            "notice",
-		"standard_conforming_strings":    "on",
-		"pephub_migrate.allow_data_loss": fmt.Sprint(m.config.AllowDataLoss),
+		"row_security":                "off",
+		"client_min_messages":         "notice",
+		"standard_conforming_strings": "on",
+		// The server is to notice within seconds when this program is gone, not when the statement ends; by
+		// a look at the connection while it works (PostgreSQL 14), and by the other side's kernel when the
+		// network is cut.
+		"client_connection_check_interval": "2s",
+		"tcp_keepalives_idle":              "5",
+		"tcp_keepalives_interval":          "2",
+		"tcp_keepalives_count":             "3",
+		"pephub_migrate.allow_data_loss":   fmt.Sprint(m.config.AllowDataLoss),
 	}
 	var values []string
 	for name, value := range settings {
@@ -57,19 +64,17 @@ func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (Outcome, err
 	results, err := conn.Exec(ctx, fmt.Sprintf(`
 		BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 		SELECT pg_try_advisory_xact_lock(%[1]d);
-		SELECT EXISTS (
-			SELECT
-			FROM pg_locks AS l
-			JOIN pg_stat_activity AS a ON a.pid = l.pid
-			WHERE l.locktype = 'advisory' AND l.granted
-				AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-				AND (l.classid::bigint << 32 | l.objid::bigint) = %[1]d
-				AND coalesce(a.state, 'active') = 'active'
-				AND NOT EXISTS (SELECT FROM pg_locks AS w WHERE w.pid = l.pid AND NOT w.granted)
-		);
+		SELECT l.pid, a.application_name, a.xact_start, coalesce(a.state, 'active') = 'active'
+			AND NOT EXISTS (SELECT FROM pg_locks AS w WHERE w.pid = l.pid AND NOT w.granted)
+		FROM pg_locks AS l
+		JOIN pg_stat_activity AS a ON a.pid = l.pid
+		WHERE l.locktype = 'advisory' AND l.granted AND l.pid <> pg_backend_pid()
+			AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+			AND (l.classid::bigint << 32 | l.objid::bigint) = %[1]d;
 		SELECT set_config(name, value, true)
 		FROM (VALUES %[2]s) AS s (name, value)
-		WHERE name LIKE '%%.%%' OR current_setting(name, true) IS NOT NULL;`,
+		WHERE name LIKE '%%.%%' OR current_setting(name, true) IS NOT NULL
+			AND (name <> 'client_connection_check_interval' OR version() ~* 'linux|darwin');`, // nowhere else can it
 		int64(lockKey), strings.Join(values, ", "))).ReadAll()
 	if err != nil {
 		return Outcome{}, fmt.Errorf("begin: %w", err)
@@ -77,7 +82,25 @@ func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (Outcome, err
 	if locked := string(results[1].Rows[0][0]) == "t"; locked {
 		return Outcome{}, nil
 	}
-	if active := string(results[2].Rows[0][0]) == "t"; active {
+	return m.busy(results[2].Rows)
+}
+
+// sayEvery is how often a waiting instance says whom it waits for.
+const sayEvery = 10 * time.Second
+
+// busy says who holds the lock, if that is still somebody: a row of pid, application_name, since when, and whether that
+// session makes progress.
+func (m *Migrator) busy(holders [][][]byte) (Outcome, error) {
+	if len(holders) == 0 {
+		return Outcome{}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
+	}
+	holder := holders[0]
+	if time.Since(m.said) >= sayEvery {
+		m.said = time.Now()
+		m.log.Info("waiting for another instance", "pid", string(holder[0]), "application_name", string(holder[1]),
+			"since", string(holder[2]))
+	}
+	if active := string(holder[3]) == "t"; active {
 		return Outcome{Progress: true}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
 	}
 	return Outcome{}, fmt.Errorf("%w: another instance waits for a lock itself", postgres.ErrBusy)

@@ -122,6 +122,10 @@ func reason(err error) string {
 		return errno.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer"
+	case strings.Contains(err.Error(), "read only connection"): // pgconn has no names for these two
+		return ErrStandby.Error()
+	case strings.Contains(err.Error(), "server refused TLS connection"):
+		return "the server does not speak TLS, and sslmode wants it"
 	case errors.As(err, new(*pgconn.ConnectError)):
 		return "no connection"
 	}

@@ -25,6 +25,7 @@ type Database struct {
 	Owner     string   // who owns the tables, as an SQL identifier, if it is another role that this one can act as
 	Shape     Shape    // the tables that are PEPhub's
 	Standby   bool     // whether the server is one, and cannot be written to
+	Oldest    int      // the oldest step whose applications can work on what is here, or 0 if nothing says so
 	Recorded  string   // the version in schema_migrations, Empty, Unreadable, or "" if there is no such table
 	Alembic   string   // the revisions in alembic_version, likewise
 	Others    []string // some other tables, if none is PEPhub's
@@ -80,6 +81,10 @@ func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error)
 			database.Recorded = value
 		case "alembic_version":
 			database.Alembic = value
+		case "oldest_step":
+			if database.Oldest, err = strconv.Atoi(value); err != nil {
+				return Database{}, fmt.Errorf("read the comment on schema_migrations: %w", err)
+			}
 		default:
 			kind, name, _ := strings.Cut(line, " ")
 			switch kind {

@@ -34,7 +34,9 @@ SELECT set_config(
         )
 ) AS owner,
 pg_is_in_recovery() AS standby,
-set_config('quote_all_identifiers', 'off', true);
+set_config('quote_all_identifiers', 'off', true),
+-- Somebody may keep a version table locked. A transaction of our own has set its limit before.
+CASE WHEN current_setting('lock_timeout') = '0' THEN set_config('lock_timeout', '1s', true) END;
 
 WITH ours AS MATERIALIZED (
     SELECT c.oid, c.relname, c.relkind, c.relpersistence
@@ -194,6 +196,12 @@ FROM (
             ), 'empty')
         END
     FROM version_tables
+
+    UNION ALL
+    -- The oldest step whose applications can work on what is here, as the image says that made it.
+    SELECT 'oldest_step: ' || substring(obj_description(c.oid, 'pg_class') FROM 'oldest_step=(\d{1,9})')
+    FROM pg_class AS c
+    WHERE c.relname = 'schema_migrations' AND c.relnamespace = to_regnamespace(quote_ident(current_schema()))
 
     UNION ALL
     -- What else is here, if nothing of ours is: whoever takes this for an empty database should know better. geopephub

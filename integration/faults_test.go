@@ -1,0 +1,430 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/moby/moby/client"
+	"github.com/testcontainers/testcontainers-go"
+	"github.com/testcontainers/testcontainers-go/network"
+	"github.com/testcontainers/testcontainers-go/wait"
+
+	"pephub-migrate/internal/config"
+	"pephub-migrate/internal/migrator"
+	"pephub-migrate/internal/postgres"
+	"pephub-migrate/migrations"
+)
+
+// running is the image at work.
+type running struct {
+	testcontainers.Container
+	t *testing.T
+}
+
+// launch starts the image and returns as soon as its log says so much.
+func launch(t *testing.T, env map[string]string, says string) running {
+	t.Helper()
+	run, err := testcontainers.Run(context.Background(), image,
+		testcontainers.WithEnv(env),
+		network.WithNetworkName(nil, server.network),
+		testcontainers.WithWaitStrategy(wait.ForLog(says).WithPollInterval(10*time.Millisecond).WithStartupTimeout(time.Minute)))
+	testcontainers.CleanupContainer(t, run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return running{run, t}
+}
+
+// kill sends a signal to a container.
+func kill(t *testing.T, one testcontainers.Container, signal string) {
+	t.Helper()
+	provider, err := testcontainers.NewDockerProvider()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer provider.Close()
+	_, err = provider.Client().ContainerKill(context.Background(), one.GetContainerID(), client.ContainerKillOptions{Signal: signal})
+	if err != nil && !strings.Contains(err.Error(), "is not running") { // it was quicker
+		t.Fatal(err)
+	}
+}
+
+// end waits for the end of the run.
+func (r running) end(limit time.Duration) result {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for {
+		state, err := r.State(ctx)
+		if err != nil {
+			r.t.Fatal("the run does not end: ", err)
+		}
+		if !state.Running {
+			reader, err := r.Logs(ctx)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			defer reader.Close()
+			output, err := io.ReadAll(reader)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			return result{code: state.ExitCode, log: string(output)}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// wantNobody fails the test if the program has a session left after a few seconds.
+func wantNobody(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	const sessions = "SELECT pid || ' ' || query FROM pg_stat_activity WHERE application_name = 'pephub-migrate' AND datname = current_database()"
+	var left []string
+	for range 50 {
+		if left = query(t, conn, sessions); len(left) == 0 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Errorf("sessions are left: %q", left)
+}
+
+// A signal stops the statement on the server, not only the program.
+func TestInterrupted(t *testing.T) {
+	for signal, code := range map[string]int{"SIGTERM": 143, "SIGINT": 130} {
+		t.Run(signal, func(t *testing.T) {
+			db := newDatabase(t, v0111...)
+			conn := connect(t, db)
+			blocker := connect(t, db)
+			execute(t, blocker, "BEGIN; SELECT FROM schemas")
+			before := dump(t, db)
+			run := launch(t, environment(db, "LOCK_TIMEOUT", "1m", "WAIT_TIMEOUT", "1m"), "adopted")
+			start := time.Now()
+			kill(t, run, signal)
+			run.end(10*time.Second).want(t, code, "interrupted by "+signal)
+			if took := time.Since(start); took > 3*time.Second {
+				t.Errorf("it took %s to end", took)
+			}
+			wantNobody(t, conn)
+			if after := dump(t, db); after != before {
+				t.Errorf("the interrupted run changed the database:\n%s", diff(before, after))
+			}
+		})
+	}
+}
+
+// Whenever the program is killed, the database is as it was, or done, and whoever comes next finds no lock.
+func TestKilledAtAnyMoment(t *testing.T) {
+	template := newDatabase(t, "pepdbagent-0.8.0.sql")
+	conn := connect(t, template)
+	execute(t, conn, `
+		INSERT INTO projects (id, namespace, name, tag, digest, config, private, number_of_samples, submission_date, number_of_stars)
+		SELECT p, 'n' || p % 9, 'p' || p, 't', 'd', '{}', false, 500, now(), 0 FROM generate_series(1, 100) AS p;
+		INSERT INTO samples (sample, project_id, row_number, sample_name)
+		SELECT json_build_object('sample_name', 's' || s), p, s, 's' || s FROM generate_series(1, 100) AS p, generate_series(1, 500) AS s;
+		SELECT setval('projects_id_seq', 100)`)
+	before := readContent(t, conn)
+	execute(t, connect(t, "postgres"), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+template+"'")
+	steps := loadSteps(t)
+	outcomes := map[int]int{}
+	for i := range 16 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			db := newDatabase(t)
+			admin := connect(t, "postgres")
+			execute(t, admin, "DROP DATABASE "+pgx.Identifier{db}.Sanitize()+" WITH (FORCE)")
+			execute(t, admin, "CREATE DATABASE "+pgx.Identifier{db}.Sanitize()+" TEMPLATE "+template)
+			run := launch(t, environment(db), "adopted")
+			time.Sleep(rand.N(time.Second))
+			kill(t, run, "SIGKILL")
+			conn := connect(t, db)
+			wantNobody(t, conn)
+			seen := look(t, db, steps)
+			outcomes[seen.Version()]++
+			switch {
+			case seen.Version() == 0 && len(seen.Shape.Diff(steps[8].Shape)) == 0:
+			case fmt.Sprint(seen.Version()) == newest:
+			default:
+				t.Errorf("the database is half-way: %q", seen.Recorded)
+			}
+			sameContent(t, before, readContent(t, conn))
+			sameContent(t, before, upgradeInProcess(t, db))
+		})
+	}
+	t.Logf("killed at version: %v", outcomes)
+}
+
+// perform runs the program's own line, but for the environment, within the test's process.
+func perform(server *pgconn.Config, wait time.Duration) (migrator.Outcome, error) {
+	log := slog.New(slog.DiscardHandler)
+	steps, err := migrator.New(migrations.FS, config.Config{Action: config.Up, WaitTimeout: wait, LockTimeout: wait}, log)
+	if err != nil {
+		return migrator.Outcome{}, err
+	}
+	var outcome migrator.Outcome
+	err = postgres.New(server, wait, log).Do(context.Background(), func(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
+		outcome, err = steps.Migrate(ctx, conn)
+		return outcome.Progress, err
+	})
+	return outcome, err
+}
+
+// A hundred replicas start together, more than the server has room for.
+func TestHundredAtOnce(t *testing.T) {
+	for name, files := range map[string][]string{"empty": nil, "0.11.1": v0111} {
+		t.Run(name, func(t *testing.T) {
+			db := newDatabase(t, files...)
+			conn := connect(t, db)
+			server := conn.Config().Config
+			outcomes := make([]migrator.Outcome, 120)
+			errs := make([]error, len(outcomes))
+			for round := range 2 { // the second finds nothing to do
+				var all sync.WaitGroup
+				for i := range outcomes {
+					all.Go(func() { outcomes[i], errs[i] = perform(&server, 30*time.Second) })
+				}
+				all.Wait()
+				changed := 0
+				for i := range outcomes {
+					if errs[i] != nil {
+						t.Fatal(errs[i])
+					}
+					if outcomes[i].Changed {
+						changed++
+					}
+				}
+				if changed != 1-round {
+					t.Errorf("round %d: %d instances changed the database", round, changed)
+				}
+			}
+			wantNewest(t, db)
+			wantNobody(t, conn)
+			wantRows(t, db, "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory'", "0")
+		})
+	}
+}
+
+// What an operator has set for the role or the database holds for applications, not for an upgrade.
+func TestSettingsOfRoleAndDatabase(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	conn := connect(t, db)
+	for _, setting := range []string{
+		"statement_timeout = '50ms'", "idle_in_transaction_session_timeout = '50ms'", "default_transaction_read_only = on",
+		"default_transaction_isolation = 'serializable'", "lock_timeout = '50ms'", "standard_conforming_strings = on",
+		"client_min_messages = error", "DateStyle = 'SQL, DMY'", "IntervalStyle = sql_standard", "bytea_output = escape",
+		"quote_all_identifiers = on", "xmloption = document", "row_security = off", "check_function_bodies = off",
+		"session_replication_role = replica", "extra_float_digits = 0", "timezone = 'Asia/Kathmandu'", "enable_seqscan = off",
+	} {
+		execute(t, conn, "ALTER DATABASE "+db+" SET "+setting)
+	}
+	before := readContent(t, conn)
+	migrate(t, environment(db)).want(t, 0)
+	sameContent(t, before, readContent(t, conn))
+	migrate(t, environment(db)).want(t, 0, "nothing to do")
+}
+
+// A version table that somebody keeps locked is a lock like any other.
+func TestVersionTableIsLocked(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	migrate(t, environment(db)).want(t, 0)
+	execute(t, connect(t, db), "BEGIN; LOCK TABLE schema_migrations")
+	migrate(t, environment(db, "WAIT_TIMEOUT", "2s")).want(t, 11)
+}
+
+// Whoever waits says for whom.
+func TestWaitingSaysForWhom(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	holder := connect(t, db)
+	execute(t, holder, "SET application_name = 'somebody'; BEGIN; SELECT pg_advisory_xact_lock(x'7065706875622d6d'::bigint)")
+	run := launch(t, environment(db), "waiting for another instance")
+	execute(t, holder, "COMMIT")
+	run.end(20*time.Second).want(t, 0, fmt.Sprintf("pid=%d application_name=somebody since=", holder.PgConn().PID()))
+}
+
+// While a deployment is rolled back, an older image meets a newer database. The newer image has written down whether the
+// application beside the older one can work on it.
+func TestDeploymentIsRolledBack(t *testing.T) {
+	db := newDatabase(t)
+	migrate(t, environment(db)).want(t, 0)
+	wantRows(t, db, "SELECT obj_description('schema_migrations'::regclass)", "pephub-migrate: oldest_step=14")
+	conn := connect(t, db)
+	execute(t, conn, `
+		UPDATE schema_migrations SET version = 17; UPDATE alembic_version SET version_num = '0123456789ab';
+		ALTER TABLE projects ADD COLUMN licence varchar; COMMENT ON TABLE schema_migrations IS 'pephub-migrate: oldest_step=15'`)
+	before := dump(t, db)
+	migrate(t, environment(db)).want(t, 0, "level=WARN", "the database is at step 17, which is newer than this image")
+	migrate(t, environment(db, "MIGRATE_TARGET", "14")).want(t, 9)
+	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "14")).want(t, 9)
+	if after := dump(t, db); after != before {
+		t.Errorf("the database was changed:\n%s", diff(before, after))
+	}
+	for _, comment := range []string{"'pephub-migrate: oldest_step=16'", "'something else'", "NULL"} {
+		execute(t, conn, "COMMENT ON TABLE schema_migrations IS "+comment)
+		migrate(t, environment(db)).want(t, 9, "schema_migrations says 17")
+	}
+}
+
+// While readers and writers use an old database, and one reads for long, the upgrade lets them by, and comes when it can.
+func TestUpgradeUnderTraffic(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	long := connect(t, db)
+	execute(t, long, "BEGIN; SELECT count(*) FROM schemas")
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	var users sync.WaitGroup
+	var guard sync.Mutex
+	var longest time.Duration
+	served := 0
+	for range 4 {
+		conn := connect(t, db)
+		users.Go(func() {
+			for ctx.Err() == nil {
+				start := time.Now()
+				_, err := conn.Exec(ctx, "UPDATE projects SET description = description WHERE id = 1; SELECT count(*) FROM schemas")
+				took := time.Since(start)
+				if err != nil { // the table is gone, and with it the old application
+					return
+				}
+				guard.Lock()
+				longest, served = max(longest, took), served+1
+				guard.Unlock()
+				time.Sleep(5 * time.Millisecond)
+			}
+		})
+	}
+	run := launch(t, environment(db, "LOCK_TIMEOUT", "300ms", "WAIT_TIMEOUT", "30s"), "lock timeout")
+	time.Sleep(3 * time.Second)
+	execute(t, long, "COMMIT")
+	run.end(30*time.Second).want(t, 0)
+	stop()
+	users.Wait()
+	wantNewest(t, db)
+	t.Logf("%d statements, the longest stall was %s", served, longest)
+	if served < 50 || longest > 3*time.Second {
+		t.Errorf("the application was kept waiting: %d statements, up to %s", served, longest)
+	}
+}
+
+// A standby becomes the primary in the middle of an upgrade: it takes place there, once.
+func TestFailover(t *testing.T) {
+	ctx := context.Background()
+	primary, err := startPostgres(ctx, "one")
+	testcontainers.CleanupContainer(t, primary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := func(c testcontainers.Container, command string) {
+		t.Helper()
+		if code, output, err := c.Exec(ctx, []string{"bash", "-c", command}); err != nil || code != 0 {
+			text, _ := io.ReadAll(output)
+			t.Fatalf("%s: %d %v %s", command, code, err, text)
+		}
+	}
+	inside(primary, `echo "host replication all all trust" >>"$PGDATA/pg_hba.conf" && psql --username postgres --command "SELECT pg_reload_conf()"`)
+	standby, err := testcontainers.Run(ctx, "postgres:"+postgresVersion(),
+		testcontainers.WithEntrypoint("bash", "-c", `
+			mkdir -p /tmp/standby && chown postgres: /tmp/standby && chmod 700 /tmp/standby
+			exec setpriv --reuid=postgres --regid=postgres --init-groups bash -c '
+				pg_basebackup --host one --username postgres --pgdata /tmp/standby --write-recovery-conf --wal-method stream &&
+				exec postgres -D /tmp/standby -c unix_socket_directories=/tmp'`),
+		testcontainers.WithExposedPorts("5432/tcp"),
+		network.WithNetworkName([]string{"two"}, server.network),
+		testcontainers.WithWaitStrategy(wait.ForLog("ready to accept read-only connections").WithStartupTimeout(time.Minute)))
+	testcontainers.CleanupContainer(t, standby)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(c testcontainers.Container, database string) *pgx.Conn {
+		t.Helper()
+		address, err := c.PortEndpoint(ctx, "5432/tcp", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return connectTo(t, address, database)
+	}
+	execute(t, at(primary, "postgres"), "CREATE DATABASE hub")
+	conn := at(primary, "hub")
+	for _, file := range v0111 {
+		execute(t, conn, readFile(t, "testdata/"+file))
+	}
+	before := readContent(t, conn)
+	blocker := at(primary, "hub")
+	execute(t, blocker, "BEGIN; SELECT FROM schemas")
+	run := launch(t, environment("hub", "POSTGRES_HOST", "one,two", "LOCK_TIMEOUT", "1m", "WAIT_TIMEOUT", "1m"), "adopted")
+	written := query(t, conn, "SELECT pg_current_wal_lsn()")[0]
+	follower := at(standby, "postgres")
+	for query(t, follower, "SELECT pg_last_wal_replay_lsn() >= '"+written+"'")[0] != "t" {
+		time.Sleep(50 * time.Millisecond)
+	}
+	kill(t, primary, "SIGKILL")
+	time.Sleep(500 * time.Millisecond)
+	execute(t, at(standby, "postgres"), "SELECT pg_promote()")
+	end := run.end(time.Minute)
+	end.want(t, 0, "connection lost", "verified")
+	if strings.Count(end.log, "verified") != 1 {
+		t.Errorf("it was not migrated exactly once:\n%s", end.log)
+	}
+	after := at(standby, "hub")
+	sameContent(t, before, readContent(t, after))
+	if got := query(t, after, "SELECT version::text FROM schema_migrations"); len(got) != 1 || got[0] != newest {
+		t.Errorf("the new primary is at %q", got)
+	}
+}
+
+// Behind PgBouncer in transaction pooling every transaction may be another session: nothing of a run may stay in one.
+func TestPgBouncer(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	bouncer, err := testcontainers.Run(context.Background(), "",
+		testcontainers.WithDockerfile(testcontainers.FromDockerfile{Context: "testdata/pgbouncer", Repo: "pephub-migrate-pgbouncer", Tag: "test", KeepImage: true}),
+		testcontainers.WithFiles(testcontainers.ContainerFile{
+			Reader: strings.NewReader(fmt.Sprintf(`
+[databases]
+* = host=db port=5432 user=%s password='%s'
+[pgbouncer]
+listen_addr = *
+listen_port = 6432
+auth_type = any
+pool_mode = transaction
+default_pool_size = 3
+server_reset_query =
+max_prepared_statements = 0
+`, superuser, strings.ReplaceAll(password, "'", "''"))),
+			ContainerFilePath: "/etc/pgbouncer/test.ini", FileMode: 0o644,
+		}),
+		testcontainers.WithCmd("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "pgbouncer", "/etc/pgbouncer/test.ini"),
+		network.WithNetworkName([]string{"bouncer"}, server.network),
+		testcontainers.WithWaitStrategy(wait.ForLog("process up").WithStartupTimeout(time.Minute)))
+	testcontainers.CleanupContainer(t, bouncer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, db)
+	before := readContent(t, conn)
+	through := environment(db, "POSTGRES_HOST", "bouncer", "POSTGRES_PORT", "6432", "WAIT_TIMEOUT", "30s")
+	var all sync.WaitGroup
+	results, errs := make([]result, 10), make([]error, 10)
+	for i := range results {
+		all.Go(func() { results[i], errs[i] = runImage(context.Background(), through) })
+	}
+	all.Wait()
+	for i, run := range results {
+		if errs[i] != nil {
+			t.Fatal(errs[i])
+		}
+		run.want(t, 0)
+	}
+	migrate(t, through).want(t, 0, "nothing to do")
+	sameContent(t, before, readContent(t, conn))
+	wantNewest(t, db)
+	wantRows(t, db, "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory'", "0")
+	wantRows(t, db, "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'", "0")
+	migrate(t, environment(db, "POSTGRES_HOST", "bouncer", "POSTGRES_PORT", "6432", "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "13")).want(t, 0)
+}
