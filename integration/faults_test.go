@@ -395,7 +395,6 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = 3
 server_reset_query =
-max_prepared_statements = 0
 `, superuser, strings.ReplaceAll(password, "'", "''"))),
 			ContainerFilePath: "/etc/pgbouncer/test.ini", FileMode: 0o644,
 		}),
