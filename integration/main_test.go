@@ -213,11 +213,6 @@ func migrate(t *testing.T, env map[string]string, options ...testcontainers.Cont
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, secret := range []string{password, url.QueryEscape(password), url.PathEscape(password)} {
-		if strings.Contains(result.log, secret) {
-			t.Errorf("the log holds a secret:\n%s", result.log)
-		}
-	}
 	return result
 }
 
@@ -253,9 +248,14 @@ func runImage(ctx context.Context, env map[string]string, options ...testcontain
 	return result{code: state.ExitCode, log: string(output)}, err
 }
 
-// want fails the test unless the run ended with that code and said all of that.
+// want fails the test unless the run ended with that code and said all of that, and no secret.
 func (r result) want(t *testing.T, code int, log ...string) {
 	t.Helper()
+	for _, secret := range []string{password, url.QueryEscape(password), url.PathEscape(password)} {
+		if strings.Contains(r.log, secret) {
+			t.Errorf("the log holds a secret:\n%s", r.log)
+		}
+	}
 	if r.code != code {
 		t.Errorf("exit code %d, want %d:\n%s", r.code, code, r.log)
 	}
