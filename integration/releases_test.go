@@ -136,6 +136,28 @@ func TestKeysOfRows(t *testing.T) {
 	wantRows(t, db, "SELECT count(*) || ' ' || count(DISTINCT sample_name) FROM samples WHERE project_id = 4", "2000 2000")
 }
 
+// A document gets its members back on the way back, but for the name of a project that was renamed since.
+func TestNameOfDocumentThereAndBack(t *testing.T) {
+	db := newDatabase(t, "pepdbagent-0.4.2.sql")
+	conn := connect(t, db)
+	execute(t, conn, `
+		INSERT INTO projects
+		SELECT id, 'a', 'p' || id, 't', 'd', '{"name": "own", "_config": {"name": "cfg"}, "_sample_dict": {}, "more": 1}', false, 0, now(), now(), NULL
+		FROM generate_series(1, 2) AS id;
+		SELECT setval('projects_id_seq', 2)`)
+	if err := move(t, migrations.FS, db, config.Up, 0); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, conn, `UPDATE projects SET name = 'renamed', config = '{"name": "renamed", "description": ""}' WHERE id = 2`)
+	if err := move(t, migrations.FS, db, config.Down, 6); err != nil {
+		t.Fatal(err)
+	}
+	wantRows(t, db, "SELECT project_value::text FROM projects ORDER BY id",
+		`{"_sample_dict": [], "_config": {"name": "cfg", "description": ""}, "_subsample_list": null, "name": "own", "more": 1}`,
+		`{"_sample_dict": [], "_config": {"name": "renamed", "description": ""}, "_subsample_list": null, "more": 1}`)
+	wantRows(t, db, "SELECT project_id || ' ' || name FROM archived_project_config_names", `2 "cfg"`)
+}
+
 // The tables that the containers' SQL made, and those of the first releases that made them themselves.
 func TestUpgradeOfEmptyOldTables(t *testing.T) {
 	for release, step := range map[string]string{"0.2.3": "1", "0.3.0": "2", "0.4.0-init": "3", "0.4.1": "4", "0.4.2": "5", "0.4.3": "6"} {

@@ -27,13 +27,16 @@ func actAs(ctx context.Context, conn *pgconn.PgConn, owner string) error {
 // of 0.11 if somebody adds users.number_of_schemas for it; it then takes projects.schema_id for the number of a version,
 // which 0.11 takes for that of a schema. It only adds to a refusal, and so returns nothing.
 func (m *Migrator) nameUndecided(ctx context.Context, conn *pgconn.PgConn, shape schema.Shape) {
-	for _, column := range []string{"schemas.id", "schema_versions.id", "projects.schema_id"} {
-		if !strings.HasPrefix(shape["column "+column], "integer") {
+	for column, kind := range map[string]string{
+		"schemas.id": "integer", "schema_versions.id": "integer", "projects.schema_id": "integer",
+		"projects.namespace": "character varying", "projects.name": "character varying", "projects.tag": "character varying",
+	} {
+		if !strings.HasPrefix(shape["column "+column], kind) {
 			return
 		}
 	}
 	results, err := conn.Exec(ctx, `
-		SELECT p.id
+		SELECT p.namespace || '/' || p.name || ':' || p.tag
 		FROM projects AS p
 		JOIN schemas AS s ON s.id = p.schema_id
 		JOIN schema_versions AS v ON v.id = p.schema_id
@@ -44,7 +47,7 @@ func (m *Migrator) nameUndecided(ctx context.Context, conn *pgconn.PgConn, shape
 	}
 	for _, row := range results[0].Rows {
 		m.log.Error("undecided: this project is linked to a schema of 0.11 and to a version of 0.12, which have the same number",
-			"project_id", string(row[0]))
+			"project", string(row[0]))
 	}
 }
 
