@@ -120,16 +120,19 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// manySamples makes each statement of a step on the tables of 0.8 last a while.
+const manySamples = `
+	INSERT INTO projects (id, namespace, name, tag, digest, config, private, number_of_samples, submission_date, number_of_stars)
+	SELECT p, 'n' || p % 9, 'p' || p, 't', 'd', '{}', false, 500, now(), 0 FROM generate_series(1, 100) AS p;
+	INSERT INTO samples (sample, project_id, row_number, sample_name)
+	SELECT json_build_object('sample_name', 's' || s), p, s, 's' || s FROM generate_series(1, 100) AS p, generate_series(1, 500) AS s;
+	SELECT setval('projects_id_seq', 100)`
+
 // Whenever the program is killed, the database is as it was, or done, and whoever comes next finds no lock.
 func TestKilledAtAnyMoment(t *testing.T) {
 	template := newDatabase(t, "pepdbagent-0.8.0.sql")
 	conn := connect(t, template)
-	execute(t, conn, `
-		INSERT INTO projects (id, namespace, name, tag, digest, config, private, number_of_samples, submission_date, number_of_stars)
-		SELECT p, 'n' || p % 9, 'p' || p, 't', 'd', '{}', false, 500, now(), 0 FROM generate_series(1, 100) AS p;
-		INSERT INTO samples (sample, project_id, row_number, sample_name)
-		SELECT json_build_object('sample_name', 's' || s), p, s, 's' || s FROM generate_series(1, 100) AS p, generate_series(1, 500) AS s;
-		SELECT setval('projects_id_seq', 100)`)
+	execute(t, conn, manySamples)
 	before := readContent(t, conn)
 	execute(t, connect(t, "postgres"), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+template+"'")
 	steps := loadSteps(t)
@@ -233,8 +236,9 @@ func TestHundredAtOnce(t *testing.T) {
 
 // What an operator has set for the role or the database holds for applications, not for an upgrade.
 func TestSettingsOfRoleAndDatabase(t *testing.T) {
-	db := newDatabase(t, v0111...)
+	db := newDatabase(t, "pepdbagent-0.8.0.sql")
 	conn := connect(t, db)
+	execute(t, conn, manySamples)
 	for _, setting := range []string{
 		"statement_timeout = '50ms'", "idle_in_transaction_session_timeout = '50ms'", "default_transaction_read_only = on",
 		"default_transaction_isolation = 'serializable'", "lock_timeout = '50ms'", "standard_conforming_strings = on",

@@ -201,7 +201,9 @@ FROM (
     -- The oldest step whose applications can work on what is here, as the image says that made it.
     SELECT 'oldest_step: ' || substring(obj_description(c.oid, 'pg_class') FROM 'oldest_step=(\d{1,9})')
     FROM pg_class AS c
-    WHERE c.relname = 'schema_migrations' AND c.relnamespace = to_regnamespace(quote_ident(current_schema()))
+    WHERE c.relname = 'schema_migrations'
+        AND c.relnamespace = to_regnamespace(quote_ident(current_schema()))
+        AND obj_description(c.oid, 'pg_class') ~ 'oldest_step=\d{1,9}'
 
     UNION ALL
     -- What else is here, if nothing of ours is: whoever takes this for an empty database should know better. geopephub
