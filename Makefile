@@ -4,6 +4,7 @@
 # make lint    formatting and static checks of Go and shell
 
 POSTGRES_VERSION ?= 17
+RACE             ?= -race
 GO_IMAGE         := golang:1.26-bookworm
 POSTGRES_IMAGE   := postgres:$(POSTGRES_VERSION)
 COMPOSE          := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
@@ -26,7 +27,7 @@ endif
 # Never from the cache: Go does not know that the result depends on the Dockerfile and on the server.
 test: lint
 	eval "$$(integration/offline/prepare $(GO_IMAGE) $(POSTGRES_IMAGE))" && \
-	$(GO) test -race -count 1 -timeout 30m ./...
+	$(GO) test $(RACE) -count 1 -timeout 30m ./...
 
 lint: images
 	$(GO) vet ./...

@@ -137,7 +137,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	execute(t, connect(t, "postgres"), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+template+"'")
 	steps := loadSteps(t)
 	outcomes := map[int]int{}
-	for i := range 8 * *rounds {
+	for i := range 10 * *rounds {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			db := newDatabase(t)
 			admin := connect(t, "postgres")

@@ -47,6 +47,7 @@ func TestNewerApplicationWasStarted(t *testing.T) {
 		step := 1 + slices.Index(releases, base)
 		for _, chain := range chains {
 			t.Run(base+" and "+chain, func(t *testing.T) {
+				t.Parallel()
 				db := newDatabase(t, "pepdbagent-"+base+".sql")
 				conn := connect(t, db)
 				execute(t, conn, generate(step, 7, step))
@@ -73,6 +74,7 @@ func TestStampedByHand(t *testing.T) {
 		"no steps": "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL)",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			db := newDatabase(t, v0111...)
 			conn := connect(t, db)
 			before := readContent(t, conn)
@@ -95,6 +97,7 @@ func TestUndecidedSchemas(t *testing.T) {
 		"by hand":            written,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			db := newDatabase(t, v0111...)
 			conn := connect(t, db)
 			content := readContent(t, conn)

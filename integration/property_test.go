@@ -16,7 +16,7 @@ import (
 	"pephub-migrate/migrations"
 )
 
-var rounds = flag.Uint64("rounds", 2, "how many random databases of each release to upgrade")
+var rounds = flag.Uint64("rounds", 1, "how many random databases of each release to upgrade")
 
 // Whatever a database of any release holds, the newest holds it too; so does the older one after the way back, and the
 // newest after another way up.

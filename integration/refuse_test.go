@@ -25,6 +25,7 @@ func TestBadConfiguration(t *testing.T) {
 		"two of one thing": {environment("x", "POSTGRES_PASSWORD_FILE", "/none"), "are both set"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			migrate(t, test.env).want(t, 3, test.says)
 		})
 	}
@@ -136,6 +137,7 @@ func TestUnrecognised(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			db := newDatabase(t, v0111...)
 			execute(t, connect(t, db), test.prepare)
 			before := dump(t, db)

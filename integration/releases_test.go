@@ -82,6 +82,7 @@ func TestUpgradeFromDocuments(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			db := newDatabase(t, test.files...)
 			migrate(t, environment(db)).want(t, 0, "from "+test.from+" to step "+newest)
 			wantNewest(t, db)
@@ -162,6 +163,7 @@ func TestNameOfDocumentThereAndBack(t *testing.T) {
 func TestUpgradeOfEmptyOldTables(t *testing.T) {
 	for release, step := range map[string]string{"0.2.3": "1", "0.3.0": "2", "0.4.0-init": "3", "0.4.1": "4", "0.4.2": "5", "0.4.3": "6"} {
 		t.Run(release, func(t *testing.T) {
+			t.Parallel()
 			db := newDatabase(t, "pepdbagent-"+release+".sql")
 			migrate(t, environment(db)).want(t, 0, "from step "+step+" (pepdbagent")
 			wantNewest(t, db)
@@ -253,6 +255,7 @@ func TestUpgradeFrom07And08(t *testing.T) {
 			"2024-02-01 00:00:00"},
 	} {
 		t.Run(test.release, func(t *testing.T) {
+			t.Parallel()
 			db := newDatabase(t, "pepdbagent-"+test.release+".sql")
 			conn := connect(t, db)
 			execute(t, conn, "ALTER TABLE projects ALTER COLUMN number_of_stars SET DEFAULT 0")
@@ -282,6 +285,7 @@ func TestUpgradeFrom09And010(t *testing.T) {
 		{"0.10.0", "step 11 (pepdbagent 0.10.0)", []string{"rows-common.sql", "rows-history.sql"}},
 	} {
 		t.Run(test.release, func(t *testing.T) {
+			t.Parallel()
 			db := newDatabase(t, "pepdbagent-"+test.release+".sql")
 			conn := connect(t, db)
 			if test.release == "0.9.0" {

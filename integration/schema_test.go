@@ -16,6 +16,7 @@ func TestOneSchemaWhereverFrom(t *testing.T) {
 	want := schemaOf(t, empty)
 	for i, release := range releases {
 		t.Run(release, func(t *testing.T) {
+			t.Parallel()
 			db := newDatabase(t, "pepdbagent-"+release+".sql")
 			execute(t, connect(t, db), generate(i+1, 3, i+1))
 			upgradeInProcess(t, db)

@@ -202,6 +202,7 @@ func TestStep14ChecksItself(t *testing.T) {
 		"counted more":    {"UPDATE users SET number_of_schemas = 9 WHERE namespace = 'geo'", "number_of_schemas miscounts by -9 schemas"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			fsys := copySteps(t)
 			sql := string(fsys[file].Data)
 			if !strings.Contains(sql, beforeChecks) {

@@ -86,6 +86,7 @@ func TestUpgradeFrom012(t *testing.T) {
 			CREATE INDEX mine ON samples (sample_name)`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			db := newDatabase(t, "pepdbagent-0.12.3.sql")
 			conn := connect(t, db)
 			// 0.12 counts the schemas itself; the rows that all releases share know nothing of it.
@@ -253,6 +254,7 @@ func TestNothingOfTheOperatorsGoesUnasked(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			db := newDatabase(t, "pepdbagent-"+test.release+".sql")
 			execute(t, connect(t, db), test.prepare)
 			before := dump(t, db)
@@ -312,6 +314,7 @@ func TestSeveralOwners(t *testing.T) {
 func TestTablesOfOthers(t *testing.T) {
 	for name, files := range map[string][]string{"Empty": nil, "0.6.0": {"pepdbagent-0.6.0.sql"}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			db := newDatabase(t, files...)
 			execute(t, connect(t, db), `
 				CREATE TABLE geo_sample_status (id int, status text); INSERT INTO geo_sample_status VALUES (1, 'done');
@@ -374,6 +377,7 @@ func TestDownRefusesToLoseSchemas(t *testing.T) {
 		"tag":        {"INSERT INTO schema_tags (tag_name, schema_version_id) VALUES ('mine', 1)", "and 1 tags"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			db := newDatabase(t, v0111...)
 			migrate(t, environment(db)).want(t, 0)
 			execute(t, connect(t, db), test.change)

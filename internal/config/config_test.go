@@ -2,9 +2,11 @@ package config
 
 import (
 	"errors"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -236,4 +238,31 @@ func TestInvalid(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever is in a variable, it is read or refused, and no message shows a secret.
+func FuzzFromEnv(f *testing.F) {
+	const secret = "s3cret-of-the-database"
+	names := slices.Sorted(maps.Keys(variables()))
+	for i := range names {
+		for _, value := range []string{"", " ", "x", "-1", "1h", "db:5432,other", "\n", "\x7f", "é", "/", "postgres://u:" + secret + "@h/d", "host='"} {
+			f.Add(uint(i), value)
+		}
+	}
+	f.Fuzz(func(t *testing.T, which uint, value string) {
+		if strings.ContainsRune(value, 0) {
+			t.Skip("no variable can hold it")
+		}
+		name := names[which%uint(len(names))]
+		setenv(t, with(basic, "POSTGRES_PASSWORD", secret, name, value))
+		cfg, err := FromEnv()
+		switch {
+		case err == nil && (cfg.Server.Host == "" || cfg.Server.Database == "" || cfg.Server.User == ""):
+			t.Errorf("%s=%q: it is not said where to connect to", name, value)
+		case err != nil && !errors.Is(err, ErrInvalid):
+			t.Errorf("%s=%q: %v", name, value, err)
+		case err != nil && strings.Contains(err.Error(), secret):
+			t.Errorf("%s=%q shows a secret: %v", name, value, err)
+		}
+	})
 }
