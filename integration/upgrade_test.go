@@ -303,7 +303,9 @@ func TestSeveralOwners(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.8.0.sql")
 	conn := connect(t, db)
 	execute(t, conn, `CREATE ROLE app LOGIN PASSWORD 'app'; GRANT CREATE ON SCHEMA public TO app; CREATE ROLE other`)
-	t.Cleanup(func() { execute(t, conn, `REASSIGN OWNED BY app, other TO CURRENT_USER; DROP OWNED BY app, other; DROP ROLE app, other`) })
+	t.Cleanup(func() {
+		execute(t, conn, `REASSIGN OWNED BY app, other TO CURRENT_USER; DROP OWNED BY app, other; DROP ROLE app, other`)
+	})
 	execute(t, conn, "ALTER TABLE projects OWNER TO app; ALTER TABLE users OWNER TO app; ALTER TABLE stars OWNER TO other")
 	migrate(t, environment(db)).want(t, 0)
 	wantRows(t, db, `SELECT has_table_privilege('app', 'schema_records', 'INSERT') AND has_sequence_privilege('app', 'schema_records_id_seq', 'USAGE')`, "t")
