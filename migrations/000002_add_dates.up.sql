@@ -7,14 +7,13 @@ LOCK TABLE projects IN ACCESS EXCLUSIVE MODE;
 -- An archive that is there already is left from an upgrade whose database was restored since. It stays, under a name of
 -- its own: its rows must not get into the way back.
 DO $$
-DECLARE
-    archive text;
 BEGIN
-    FOREACH archive IN ARRAY ARRAY['archived_project_anno_info'] LOOP
-        IF to_regclass(archive) IS NOT NULL THEN
-            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS_US'));
-        END IF;
-    END LOOP;
+    IF to_regclass('archived_project_anno_info') IS NOT NULL THEN
+        EXECUTE format(
+            'ALTER TABLE archived_project_anno_info RENAME TO %I',
+            'archived_project_anno_info' || to_char(now(), '_YYYYMMDD_HH24MISS_US')
+        );
+    END IF;
 END
 $$;
 
@@ -61,15 +60,11 @@ SET private = lower(coalesce(anno_info ->> 'is_private', '')) = 'true',
 UPDATE projects SET last_update_date = submission_date;
 
 -- With what was read from it, so that the way back can tell what has changed since.
-CREATE TABLE archived_project_anno_info AS
-SELECT id AS project_id, anno_info, private, number_of_samples, last_update_date
-FROM projects
-WHERE EXISTS (SELECT FROM projects WHERE anno_info IS NOT NULL)
-ORDER BY id;
 DO $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM archived_project_anno_info) THEN
-        DROP TABLE archived_project_anno_info;
+    IF EXISTS (SELECT FROM projects WHERE anno_info IS NOT NULL) THEN
+        CREATE TABLE archived_project_anno_info AS
+        SELECT id AS project_id, anno_info, private, number_of_samples, last_update_date FROM projects ORDER BY id;
     END IF;
 END
 $$;

@@ -25,14 +25,13 @@ $$;
 -- An archive that is there already is left from an upgrade whose database was restored since. It stays, under a name of
 -- its own: its rows must not get into the way back.
 DO $$
-DECLARE
-    archive text;
 BEGIN
-    FOREACH archive IN ARRAY ARRAY['archived_project_names'] LOOP
-        IF to_regclass(archive) IS NOT NULL THEN
-            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS_US'));
-        END IF;
-    END LOOP;
+    IF to_regclass('archived_project_names') IS NOT NULL THEN
+        EXECUTE format(
+            'ALTER TABLE archived_project_names RENAME TO %I',
+            'archived_project_names' || to_char(now(), '_YYYYMMDD_HH24MISS_US')
+        );
+    END IF;
     IF EXISTS (SELECT FROM projects WHERE (lower(namespace), lower(name)) <> (namespace, name)) THEN
         CREATE TABLE archived_project_names AS
         SELECT id AS project_id, namespace, name

@@ -95,6 +95,7 @@ SELECT CASE json_typeof(content)
 END
 $$;
 
+SET LOCAL application_name = 'pephub-migrate: taking documents apart';
 -- Each document is taken apart once for all that follows. What is an argument below is a column here: as an expression it
 -- would be inlined, and evaluated, which takes the whole document, for each cell.
 CREATE TABLE pephub_migrate_documents AS
@@ -147,17 +148,17 @@ $$;
 -- An archive that is there already is left from an upgrade whose database was restored since. It stays, under a name of
 -- its own: its rows must not get into the way back.
 DO $$
-DECLARE
-    archive text;
 BEGIN
-    FOREACH archive IN ARRAY ARRAY['archived_project_values'] LOOP
-        IF to_regclass(archive) IS NOT NULL THEN
-            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS_US'));
-        END IF;
-    END LOOP;
+    IF to_regclass('archived_project_values') IS NOT NULL THEN
+        EXECUTE format(
+            'ALTER TABLE archived_project_values RENAME TO %I',
+            'archived_project_values' || to_char(now(), '_YYYYMMDD_HH24MISS_US')
+        );
+    END IF;
 END
 $$;
 
+SET LOCAL application_name = 'pephub-migrate: looking for what documents hold beside samples';
 -- A document that holds more than its config, its samples and its subsamples will. Members that are unknown, a name or a
 -- description that is neither the config's nor the project's, can be given back; what is lossy cannot: members that come
 -- twice, tables and columns without a row, two lists of tables. Case is no matter in a name: from 0.4 on pepdbagent makes
@@ -205,6 +206,7 @@ BEGIN
 END
 $$;
 
+SET LOCAL application_name = 'pephub-migrate: writing samples and subsamples';
 -- CREATE TABLE AS writes one page after the other; INSERT would put a small row back into a page with room for it, and
 -- pepdbagent reads subsamples in their order on disk.
 CREATE TABLE samples AS
@@ -246,6 +248,7 @@ ALTER TABLE subsamples
     ALTER COLUMN row_number SET NOT NULL,
     ADD CONSTRAINT subsamples_pkey PRIMARY KEY (id);
 
+SET LOCAL application_name = 'pephub-migrate: writing configs';
 -- The config, with the document's own name and description where it has none.
 ALTER TABLE projects ADD COLUMN config json;
 UPDATE projects AS p
@@ -279,6 +282,7 @@ ALTER TABLE projects
     ADD CONSTRAINT projects_namespace_name_tag_key UNIQUE (namespace, name, tag);
 ALTER SEQUENCE projects_id_seq AS integer;
 
+SET LOCAL application_name = 'pephub-migrate: checking foreign keys';
 ALTER TABLE samples
     ADD CONSTRAINT samples_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects (id) ON DELETE CASCADE;
 ALTER TABLE subsamples

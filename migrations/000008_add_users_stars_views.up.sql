@@ -50,6 +50,7 @@ ALTER TABLE projects
     ALTER COLUMN number_of_stars DROP DEFAULT,
     ALTER COLUMN pop DROP DEFAULT;
 
+SET LOCAL application_name = 'pephub-migrate: writing the names of samples';
 -- The table is written anew, once, with its indexes: an UPDATE of every row would leave a dead one behind each, and write
 -- the indexes twice. What is looked up for each row is a constant, the few projects that name a column of their own.
 ALTER TABLE samples ADD COLUMN sample_name varchar;
@@ -67,22 +68,20 @@ BEGIN
 END
 $$;
 
--- From 0.5.3 on pepdbagent keeps the name in the config equal to the project's, and renames the project after its
--- config when it saves it. On a row from before, that would be a rename that nobody asked for.
 -- An archive that is there already is left from an upgrade whose database was restored since. It stays, under a name of
 -- its own: its rows must not get into the way back.
 DO $$
-DECLARE
-    archive text;
 BEGIN
-    FOREACH archive IN ARRAY ARRAY['archived_project_config_names'] LOOP
-        IF to_regclass(archive) IS NOT NULL THEN
-            EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS_US'));
-        END IF;
-    END LOOP;
+    IF to_regclass('archived_project_config_names') IS NOT NULL THEN
+        EXECUTE format(
+            'ALTER TABLE archived_project_config_names RENAME TO %I',
+            'archived_project_config_names' || to_char(now(), '_YYYYMMDD_HH24MISS_US')
+        );
+    END IF;
 END
 $$;
 
+SET LOCAL application_name = 'pephub-migrate: comparing configs with the names of their projects';
 -- The last of several members of that name is the one that counts.
 CREATE TABLE archived_project_config_names AS
 SELECT
@@ -102,6 +101,8 @@ BEGIN
 END
 $$;
 
+-- From 0.5.3 on pepdbagent keeps the name in the config equal to the project's, and renames the project after its
+-- config when it saves it. On a row from before, that would be a rename that nobody asked for.
 UPDATE projects AS p
 SET config = pephub_migrate_reveal((
     SELECT '{' || string_agg(to_json(m.key) || ': ' || m.value, ', ' ORDER BY m.position) || '}'

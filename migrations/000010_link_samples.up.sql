@@ -98,6 +98,7 @@ FROM (
 ) AS c
 WHERE c.project_id = p.id AND c.samples <> p.number_of_samples;
 
+SET LOCAL application_name = 'pephub-migrate: linking samples';
 -- The table is filled anew, once: an UPDATE of every row would leave a dead one behind each, and write the indexes twice.
 -- The table itself stays, with all that an operator has attached to it. TRUNCATE takes no table that a foreign key leads
 -- to, and row by row a foreign key takes longer to check than at once, so all of them, the operator's own included, step
@@ -139,12 +140,14 @@ ALTER TABLE samples
     ADD COLUMN last_update_date timestamptz,
     ADD COLUMN parent_guid varchar;
 
+SET LOCAL application_name = 'pephub-migrate: writing samples';
 INSERT INTO samples
     (id, sample, project_id, row_number, sample_name, guid, submission_date, last_update_date, parent_guid)
 SELECT id, sample, project_id, row_number, sample_name, guid, submission_date, last_update_date, parent_guid
 FROM pephub_migrate_samples;
 DROP TABLE pephub_migrate_samples;
 
+SET LOCAL application_name = 'pephub-migrate: indexing samples and checking foreign keys';
 ALTER TABLE samples ADD CONSTRAINT samples_guid_key UNIQUE (guid);
 ALTER TABLE samples
     ADD CONSTRAINT samples_parent_guid_fkey FOREIGN KEY (parent_guid) REFERENCES samples (guid) ON DELETE CASCADE;
@@ -161,6 +164,7 @@ END
 $$;
 DROP TABLE pephub_migrate_foreign_keys;
 
+SET LOCAL application_name = 'pephub-migrate: checking the lists of samples';
 -- A second first sample, or a second one behind another, would be invisible.
 DO $$
 DECLARE

@@ -37,6 +37,7 @@ CREATE TABLE schema_tags (
     schema_version_id integer NOT NULL REFERENCES schema_versions (id) ON DELETE CASCADE
 );
 
+SET LOCAL application_name = 'pephub-migrate: writing schemas';
 -- pepdbagent 0.12 cannot read a NULL last_update_date, although the column allows one. A json column is copied
 -- as json, never through jsonb: key order, large integers and \u0000 survive.
 INSERT INTO schema_records (id, namespace, name, maintainers, lifecycle_stage, description, private, last_update_date)
@@ -64,6 +65,18 @@ FROM schema_group_relations AS m
 JOIN schema_groups AS g ON g.id = m.group_id
 ORDER BY m.schema_id, m.group_id;
 
+-- A fork that pepdbagent 0.11 made has the text of its schema without the link. A text that names one schema exactly
+-- is that link.
+UPDATE projects AS p
+SET schema_id = s.id
+FROM (
+    SELECT namespace || '/' || name AS path, min(id) AS id
+    FROM schemas
+    GROUP BY 1
+    HAVING count(*) = 1
+) AS s
+WHERE p.schema_id IS NULL AND p.pep_schema = s.path;
+
 -- An archive that is there already is left from an upgrade whose database was restored since. It stays, under a name of
 -- its own: its rows must not get into the way back.
 DO $$
@@ -86,29 +99,9 @@ BEGIN
         SELECT schema_id, group_id FROM schema_group_relations ORDER BY schema_id, group_id;
     END IF;
     IF EXISTS (SELECT FROM projects WHERE pep_schema IS NOT NULL) THEN
+        -- With its link beside it, a text can be told from one that no longer holds when it is to come back.
         CREATE TABLE archived_project_pep_schemas AS
-        SELECT id AS project_id, pep_schema, NULL::integer AS schema_id FROM projects WHERE pep_schema IS NOT NULL ORDER BY id;
-    END IF;
-END
-$$;
-
--- A fork that pepdbagent 0.11 made has the text of its schema without the link. A text that names one schema exactly
--- is that link.
-UPDATE projects AS p
-SET schema_id = s.id
-FROM (
-    SELECT namespace || '/' || name AS path, min(id) AS id
-    FROM schemas
-    GROUP BY 1
-    HAVING count(*) = 1
-) AS s
-WHERE p.schema_id IS NULL AND p.pep_schema = s.path;
-
--- With its link beside it, a text can be told from one that no longer holds when it is to come back.
-DO $$
-BEGIN
-    IF to_regclass('archived_project_pep_schemas') IS NOT NULL THEN
-        UPDATE archived_project_pep_schemas AS a SET schema_id = p.schema_id FROM projects AS p WHERE p.id = a.project_id;
+        SELECT id AS project_id, pep_schema, schema_id FROM projects WHERE pep_schema IS NOT NULL ORDER BY id;
     END IF;
 END
 $$;
@@ -117,6 +110,7 @@ SELECT set_config('pephub_migrate.linked_projects', count(*)::text, true)
 FROM projects
 WHERE schema_id IS NOT NULL;
 
+SET LOCAL application_name = 'pephub-migrate: checking foreign keys';
 ALTER TABLE projects DROP CONSTRAINT projects_schema_id_fkey;
 ALTER TABLE projects
     ADD CONSTRAINT projects_schema_id_fkey FOREIGN KEY (schema_id) REFERENCES schema_versions (id) ON DELETE SET NULL;

@@ -7,27 +7,21 @@
 -- 0.12.0 its development version had no such column. Where it is as it should be, nobody need be kept from reading users.
 -- Everything is locked before anything is done: a lock that is raised later makes deadlocks. The indexes leave readers alone.
 DO $$
-BEGIN
-    IF NOT EXISTS (
+DECLARE
+    counted boolean := EXISTS (
         SELECT FROM pg_attribute
         WHERE attrelid = 'users'::regclass AND attname = 'number_of_schemas' AND attnotnull
-    ) THEN
+    );
+BEGIN
+    IF NOT counted THEN
         LOCK TABLE users IN ACCESS EXCLUSIVE MODE;
     ELSIF to_regclass('namespace_archives') IS NULL THEN
         LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE;
     END IF;
-END
-$$;
-LOCK TABLE
-    projects, samples, subsamples, stars, views, views_samples, project_history, sample_history, schema_tags
-IN SHARE MODE;
-
-DO $$
-BEGIN
-    IF NOT EXISTS (
-        SELECT FROM pg_attribute
-        WHERE attrelid = 'users'::regclass AND attname = 'number_of_schemas' AND attnotnull
-    ) THEN
+    LOCK TABLE
+        projects, samples, subsamples, stars, views, views_samples, project_history, sample_history, schema_tags
+    IN SHARE MODE;
+    IF NOT counted THEN
         ALTER TABLE users ADD COLUMN IF NOT EXISTS number_of_schemas integer;
         UPDATE users AS u
         SET number_of_schemas = (SELECT count(*) FROM schema_records AS r WHERE r.namespace = u.namespace)
@@ -64,6 +58,7 @@ BEGIN
 END
 $$;
 
+SET LOCAL application_name = 'pephub-migrate: indexing foreign keys';
 -- Without them PEPhub scans all samples to read one project, and again for each sample it deletes. The names are
 -- PostgreSQL's own, not SQLAlchemy's ix_...: should pepdbagent index the same column one day, its migration finds
 -- the name free. An operator may have added one of them under that name before.
