@@ -18,7 +18,6 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/network"
-	"github.com/testcontainers/testcontainers-go/wait"
 )
 
 // authority signs certificates.
@@ -78,9 +77,7 @@ func TestTLS(t *testing.T) {
 	file := func(path, content string) testcontainers.ContainerFile {
 		return testcontainers.ContainerFile{Reader: strings.NewReader(content), ContainerFilePath: path, FileMode: 0o644}
 	}
-	secure, err := testcontainers.Run(ctx, "postgres:"+postgresVersion(),
-		testcontainers.WithEnv(map[string]string{"POSTGRES_PASSWORD": password}),
-		testcontainers.WithExposedPorts("5432/tcp"),
+	secure, err := startPostgres(ctx, "secure",
 		testcontainers.WithFiles(
 			file("/key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))),
 			file("/good", ours.server(key, "secure", time.Hour)),
@@ -88,9 +85,8 @@ func TestTLS(t *testing.T) {
 		),
 		testcontainers.WithEntrypoint("bash", "-c", `
 			install --owner postgres --mode 600 /key /private.key
-			exec docker-entrypoint.sh postgres -c ssl=on -c ssl_key_file=/private.key -c ssl_cert_file=/good`),
-		network.WithNetworkName([]string{"secure", "alias"}, server.network),
-		testcontainers.WithWaitStrategy(wait.ForLog("database system is ready to accept connections").WithOccurrence(2), wait.ForListeningPort("5432/tcp")))
+			exec docker-entrypoint.sh "$0" "$@" -c ssl=on -c ssl_key_file=/private.key -c ssl_cert_file=/good`),
+		network.WithNetworkName([]string{"secure", "alias"}, server.network))
 	testcontainers.CleanupContainer(t, secure)
 	if err != nil {
 		t.Fatal(err)
@@ -116,13 +112,9 @@ func TestTLS(t *testing.T) {
 	migrate(t, connection("secure", "verify-full", "other"), mounted).want(t, 5, "certificate signed by unknown authority")
 	migrate(t, connection("secure", "verify-ca", "other"), mounted).want(t, 5, "certificate signed by unknown authority")
 	migrate(t, connection("secure", "verify-full", "none"), mounted).want(t, 3, "unable to read CA file: open /certificates/none")
-	migrate(t, environment("postgres", "PGSSLMODE", "require", "WAIT_TIMEOUT", "1s")).want(t, 4, "server refused TLS connection")
+	migrate(t, environment("postgres", "PGSSLMODE", "require")).want(t, 5, "server refused TLS connection")
 
-	address, err := secure.PortEndpoint(ctx, "5432/tcp", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin := connectTo(t, address, "postgres")
+	admin := connectAt(t, secure, "postgres")
 	// The command line wins over ALTER SYSTEM, so the certificate is exchanged where it lies.
 	if code, _, err := secure.Exec(ctx, []string{"cp", "/expired", "/good"}); err != nil || code != 0 {
 		t.Fatal(code, err)

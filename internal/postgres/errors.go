@@ -56,6 +56,7 @@ func isPassing(code string) bool {
 		queryCanceled: // not by us: a statement_timeout of the role, or an administrator
 		return true
 	}
+	// The class includes 08P01, by which PgBouncer says that it cannot reach its server just now.
 	return strings.HasPrefix(code, connectionException)
 }
 
@@ -63,6 +64,9 @@ func isPassing(code string) bool {
 func isReadOnly(err error) bool {
 	return errors.Is(err, ErrStandby) || sqlState(err) == readOnlyTransaction
 }
+
+// IsLockTimeout reports whether a statement gave up because somebody else held a lock for longer than lock_timeout.
+func IsLockTimeout(err error) bool { return sqlState(err) == lockNotAvailable }
 
 func isBusy(err error) bool {
 	switch sqlState(err) {
@@ -83,13 +87,36 @@ func classify(err error) error {
 }
 
 // isTLS recognises a certificate that is not to be trusted, and a server that does not speak TLS. A retry would find
-// the same one. With sslmode verify-ca pgconn checks the certificate itself, so that crypto/tls's own error is missing.
+// the same one, unless one of several hosts failed for another reason. With sslmode verify-ca pgconn checks the
+// certificate itself, so that crypto/tls's own error is missing.
 func isTLS(err error) bool {
-	return errors.As(err, new(*tls.CertificateVerificationError)) ||
-		errors.As(err, new(x509.UnknownAuthorityError)) ||
-		errors.As(err, new(x509.CertificateInvalidError)) ||
-		errors.As(err, new(x509.HostnameError)) ||
-		errors.As(err, new(tls.RecordHeaderError))
+	for _, attempt := range attempts(err) {
+		if !errors.As(attempt, new(*tls.CertificateVerificationError)) &&
+			!errors.As(attempt, new(x509.UnknownAuthorityError)) &&
+			!errors.As(attempt, new(x509.CertificateInvalidError)) &&
+			!errors.As(attempt, new(x509.HostnameError)) &&
+			!errors.As(attempt, new(tls.RecordHeaderError)) &&
+			!refusesTLS(attempt) {
+			return false
+		}
+	}
+	return true
+}
+
+// refusesTLS knows the words in which pgconn says that a server was asked for TLS and has none; it has no name for it.
+func refusesTLS(err error) bool {
+	return strings.Contains(err.Error(), "server refused TLS connection")
+}
+
+// attempts returns what went wrong at each host and address that one call of pgconn tried, or else err alone.
+func attempts(err error) []error {
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		if joined, ok := connect.Unwrap().(interface{ Unwrap() []error }); ok {
+			return joined.Unwrap()
+		}
+	}
+	return []error{err}
 }
 
 // isNetwork recognises a connection that could not be made or was lost. Everything that pgconn reports while it
@@ -122,9 +149,9 @@ func reason(err error) string {
 		return errno.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer"
-	case strings.Contains(err.Error(), "read only connection"): // pgconn has no names for these two
+	case strings.Contains(err.Error(), "read only connection"): // pgconn has no name for it
 		return ErrStandby.Error()
-	case strings.Contains(err.Error(), "server refused TLS connection"):
+	case refusesTLS(err):
 		return "the server does not speak TLS, and sslmode wants it"
 	case errors.As(err, new(*pgconn.ConnectError)):
 		return "no connection"

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // The ways in which an attempt ends for good.
@@ -37,6 +39,9 @@ const (
 	// minConnectTimeout makes even a wait of zero one honest attempt.
 	minConnectTimeout = time.Second
 
+	// maxMessage is far above the largest message there is, an error that lists projects by the thousand; in bytes.
+	maxMessage = 8 << 20
+
 	// The pause between two attempts doubles from the first to the last, so that a server that comes up is found
 	// at once and one that stays away is not hammered.
 	firstPause = 10 * time.Millisecond
@@ -53,7 +58,8 @@ type Server struct {
 	config *pgconn.Config
 	wait   time.Duration
 	log    *slog.Logger
-	conn   *pgconn.PgConn // kept from one attempt to the next; nil if there is none
+	conn   *pgconn.PgConn       // kept from one attempt to the next; nil if there is none
+	said   map[string]time.Time // when each state was last seen
 }
 
 // New returns the server that config leads to. Attempts are given up after wait without progress.
@@ -67,10 +73,28 @@ func New(config *pgconn.Config, wait time.Duration, log *slog.Logger) *Server {
 	config.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Second}
 	}
+	// Else whoever speaks another protocol makes pgconn set up to 1 GB aside for a message that never comes.
+	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		frontend := pgproto3.NewFrontend(r, w)
+		frontend.SetMaxBodyLen(maxMessage)
+		return frontend
+	}
 	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) {
 		logNotice(log, notice)
 	}
-	return &Server{config: config, wait: wait, log: log}
+	return &Server{config: config, wait: wait, log: log, said: map[string]time.Time{}}
+}
+
+// forget is how long a state must have been absent to be news again.
+const forget = 10 * time.Second
+
+// say logs a change of state. A server that comes and goes many times a second is one such state.
+func (s *Server) say(message string, pairs ...any) {
+	line := fmt.Sprint(message, pairs)
+	if last, ok := s.said[line]; !ok || time.Since(last) >= forget {
+		s.log.Info(message, pairs...)
+	}
+	s.said[line] = time.Now()
 }
 
 // logNotice passes on what a step says with RAISE, and warnings. Other notices are the server's remarks on IF EXISTS.
@@ -88,7 +112,6 @@ func logNotice(log *slog.Logger, notice *pgconn.Notice) {
 func (s *Server) Do(ctx context.Context, work Work) error {
 	defer s.close()
 	deadline := time.Now().Add(s.wait)
-	reported := ""
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		progress, err := s.attempt(ctx, deadline, work)
 		if err == nil || ctx.Err() != nil {
@@ -100,10 +123,7 @@ func (s *Server) Do(ctx context.Context, work Work) error {
 		if progress {
 			deadline = time.Now().Add(s.wait)
 		}
-		if cause := reason(err); cause != reported {
-			s.log.Info("waiting", "reason", cause)
-			reported = cause
-		}
+		s.say("waiting", "reason", reason(err))
 		if time.Now().Add(pause).After(deadline) {
 			return giveUp(err, s.wait)
 		}
@@ -141,7 +161,7 @@ func (s *Server) connect(ctx context.Context, deadline time.Time) error {
 		return err
 	}
 	s.conn = conn
-	s.log.Info("connected", "address", conn.Conn().RemoteAddr().String(), "database", s.config.Database,
+	s.say("connected", "address", conn.Conn().RemoteAddr().String(), "database", s.config.Database,
 		"postgresql", conn.ParameterStatus("server_version"))
 	return nil
 }

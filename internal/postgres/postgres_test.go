@@ -108,6 +108,37 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 	return listener.Addr().String()
 }
 
+// One host that failed for a passing reason is worth another try, whatever is wrong with the others.
+func TestTLSOfSeveralHosts(t *testing.T) {
+	plain := listen(t, func(conn net.Conn) {
+		io.ReadFull(conn, make([]byte, 8)) // the request for TLS
+		conn.Write([]byte("N"))
+		conn.Close()
+	})
+	down := listen(t, func(conn net.Conn) { conn.Close() })
+	for name, test := range map[string]struct {
+		hosts, mode string
+		class       error
+	}{
+		"no TLS":                    {plain, "require", ErrRefused},
+		"no TLS at either":          {plain + "," + plain, "require", ErrRefused},
+		"no TLS, and one is down":   {plain + "," + down, "require", ErrUnreachable},
+		"one is down, and no TLS":   {down + "," + plain, "require", ErrUnreachable},
+		"no TLS, and none is asked": {plain, "prefer", ErrUnreachable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, err := pgconn.ParseConfig("postgres://user@" + test.hosts + "/db?sslmode=" + test.mode)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = New(config, 50*time.Millisecond, slog.New(slog.DiscardHandler)).Do(context.Background(), nil)
+			if !errors.Is(err, test.class) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 func TestServersThatAreNone(t *testing.T) {
 	for name, serve := range map[string]func(net.Conn){
 		"silent": func(net.Conn) {},
