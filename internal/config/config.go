@@ -4,7 +4,7 @@
 //	POSTGRES_HOST, _PORT, _DB, _USER          what PEPhub itself reads; PGHOST, … stand in for those not set
 //	POSTGRES_PASSWORD, POSTGRES_PASSWORD_FILE the password, or the file that holds it
 //	PG…                                       libpq's own, as pgx reads them
-//	MIGRATE_ACTION                            up (default) or down
+//	MIGRATE_ACTION                            up (default), down, check, wait or plan
 //	MIGRATE_TARGET                            a step number; default: the newest; down needs it
 //	MIGRATE_ALLOW_DATA_LOSS                   lets down drop what the older schema cannot hold
 //	WAIT_TIMEOUT, LOCK_TIMEOUT                durations such as 90s or 5m
@@ -21,6 +21,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,14 +36,17 @@ var ErrInvalid = errors.New("invalid configuration")
 
 // The actions that MIGRATE_ACTION names.
 const (
-	Up   = "up"
-	Down = "down"
+	Up    = "up"    // to the target
+	Down  = "down"  // back to the target
+	Check = "check" // is the database at the target?
+	Wait  = "wait"  // until it is
+	Plan  = "plan"  // what would Up do?
 )
 
 // Config is a complete and consistent configuration.
 type Config struct {
 	Server        *pgconn.Config // how to connect; several hosts are in its Fallbacks
-	Action        string         // Up or Down
+	Action        string         // one of the constants above
 	Target        int            // a step number, or 0 for the newest
 	AllowDataLoss bool
 	WaitTimeout   time.Duration // how long to keep trying while nobody makes progress
@@ -174,8 +178,8 @@ func explain(err error) error {
 
 func (env environment) check() error {
 	switch {
-	case env.Action != Up && env.Action != Down:
-		return fmt.Errorf("MIGRATE_ACTION must be %s or %s", Up, Down)
+	case !slices.Contains([]string{Up, Down, Check, Wait, Plan}, env.Action):
+		return fmt.Errorf("MIGRATE_ACTION must be %s, %s, %s, %s or %s", Up, Down, Check, Wait, Plan)
 	case env.Action == Down && env.Target == 0:
 		return errors.New("MIGRATE_ACTION=down needs MIGRATE_TARGET, the number of the step to go back to")
 	case env.WaitTimeout < 0:

@@ -251,7 +251,7 @@ func FuzzFromEnv(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, which uint, value string) {
 		if strings.ContainsRune(value, 0) {
-			t.Skip("no variable can hold it")
+			return // no variable can hold it
 		}
 		name := names[which%uint(len(names))]
 		setenv(t, with(basic, "POSTGRES_PASSWORD", secret, name, value))

@@ -54,8 +54,7 @@ func (m *Migrator) nameUndecided(ctx context.Context, conn *pgconn.PgConn, shape
 // removeLeftovers makes way for the steps that will make those tables. One that holds rows stays as it is, if its step
 // can live with that; otherwise the database is refused, because nobody can tell where the rows belong. So is one that
 // no application has made.
-func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) error {
-	leftovers := at.leftovers
+func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, leftovers schema.Shape) error {
 	tables := slices.Sorted(slices.Values(leftovers.Names("table")))
 	full, err := filled(ctx, conn, tables)
 	if err != nil {
@@ -76,7 +75,6 @@ func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, db 
 		}
 	}
 	if len(refused) > 0 {
-		m.nameUndecided(ctx, conn, db.Shape)
 		return fmt.Errorf("%w: a newer release has tables of these names, and they cannot be carried over: %s",
 			ErrUnrecognised, strings.Join(refused, "; "))
 	}

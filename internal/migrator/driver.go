@@ -20,6 +20,7 @@ type driver struct {
 	ctx     context.Context // golang-migrate's calls carry none
 	conn    *pgconn.PgConn
 	log     *slog.Logger
+	watcher *watcher
 	steps   Steps
 	version int // the step reached, or database.NilVersion
 
@@ -60,6 +61,7 @@ func (d *driver) Run(migration io.Reader) error {
 		return fmt.Errorf("%w: step %d could not be read whole", ErrStep, step.Number)
 	}
 	start := time.Now()
+	d.watcher.begin(step)
 	if _, err := d.conn.Exec(d.ctx, want).ReadAll(); err != nil {
 		return &StepError{Step: step, sql: want, Err: err}
 	}

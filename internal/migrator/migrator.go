@@ -39,7 +39,7 @@ type Migrator struct {
 	config config.Config
 	log    *slog.Logger
 	logged bool      // whether the log says where the database was found
-	said   time.Time // when the log last said whom this instance waits for
+	said   time.Time // when the log last said for whom this instance waits
 }
 
 // Outcome is where a database was and where it is now. Of an attempt that failed, only Progress counts.
@@ -98,12 +98,15 @@ func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, e
 	return m.inTransaction(ctx, conn, m.migrateLocked)
 }
 
-// glanceTimeout bounds the look without the lock. It takes milliseconds, unless somebody keeps a version table locked
-// or the server is gone.
-const glanceTimeout = 5 * time.Second
+// The look without the lock takes milliseconds, unless somebody keeps a version table locked or the server is gone. It is
+// given no longer than this, or than the whole run may wait.
+const (
+	minGlanceTimeout = time.Second
+	maxGlanceTimeout = 5 * time.Second
+)
 
 func (m *Migrator) glance(ctx context.Context, conn *pgconn.PgConn) (schema.Database, error) {
-	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
+	ctx, cancel := context.WithTimeout(ctx, min(max(m.config.WaitTimeout, minGlanceTimeout), maxGlanceTimeout))
 	defer cancel()
 	return m.reader.Read(ctx, conn)
 }
@@ -141,17 +144,26 @@ func (m *Migrator) compatible(db schema.Database) bool {
 		db.Oldest > 0 && db.Oldest <= m.target.Number
 }
 
-// migrateLocked does the work of the transaction. It looks again first: another instance may have been quicker.
+// migrateLocked does the work of the transaction. It looks again first: another instance may have been quicker. Of a
+// refusal the log says what the error alone does not.
 func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	db, err := m.reader.Read(ctx, conn)
 	if err != nil {
 		return Outcome{}, err
 	}
+	watcher := m.watch(ctx)
+	outcome, err := m.move(ctx, conn, db, watcher)
+	watcher.stop()
+	if errors.Is(err, ErrUnrecognised) {
+		m.nameUndecided(ctx, conn, db.Shape)
+	}
+	return outcome, watcher.explain(err)
+}
+
+// move takes the database that was read to the target, whichever way that is.
+func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Database, watcher *watcher) (Outcome, error) {
 	at, err := m.locate(db)
 	if err != nil {
-		if errors.Is(err, ErrUnrecognised) {
-			m.nameUndecided(ctx, conn, db.Shape)
-		}
 		return Outcome{}, err
 	}
 	from, _ := m.steps.find(at.step)
@@ -163,7 +175,7 @@ func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outc
 	if err := actAs(ctx, conn, db.Owner); err != nil {
 		return outcome, err
 	}
-	if err := m.removeLeftovers(ctx, conn, db, at); err != nil {
+	if err := m.removeLeftovers(ctx, conn, at.leftovers); err != nil {
 		return outcome, err
 	}
 	m.logPosition(db, from)
@@ -173,7 +185,7 @@ func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outc
 			return outcome, err
 		}
 	}
-	if outcome.Progress, err = m.run(ctx, conn, at.step); err != nil {
+	if outcome.Progress, err = m.run(ctx, conn, at.step, watcher); err != nil {
 		return outcome, err
 	}
 	if err := m.record(ctx, conn, db.Alembic != ""); err != nil {
@@ -189,9 +201,8 @@ func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outc
 
 // present returns the tables that were there, leftovers apart.
 func present(db schema.Database, at position) []string {
-	tables := slices.DeleteFunc(db.Shape.Names("table"), func(table string) bool {
-		return slices.Contains(at.leftovers.Names("table"), table)
-	})
+	leftovers := at.leftovers.Names("table")
+	tables := slices.DeleteFunc(db.Shape.Names("table"), func(table string) bool { return slices.Contains(leftovers, table) })
 	if db.Recorded != "" {
 		tables = append(tables, "schema_migrations")
 	}
@@ -202,11 +213,11 @@ func present(db schema.Database, at position) []string {
 }
 
 // run lets golang-migrate take the steps. It reports progress if at least one of them ran.
-func (m *Migrator) run(ctx context.Context, conn *pgconn.PgConn, at int) (progress bool, err error) {
+func (m *Migrator) run(ctx context.Context, conn *pgconn.PgConn, at int, watcher *watcher) (progress bool, err error) {
 	if at == m.target.Number {
 		return false, nil
 	}
-	driver := &driver{ctx: ctx, conn: conn, log: m.log, steps: m.steps, version: at}
+	driver := &driver{ctx: ctx, conn: conn, log: m.log, watcher: watcher, steps: m.steps, version: at}
 	if at == 0 {
 		driver.version = database.NilVersion
 	}

@@ -16,19 +16,7 @@ import (
 var ownSQL string
 
 // attached returns the query for what an operator has attached to PEPhub's tables: columns kind, relname, name, enabled.
-func (m *Migrator) attached() string {
-	tables, indexes := map[string]bool{}, map[string]bool{}
-	for _, snapshot := range m.steps.snapshots() {
-		for _, table := range snapshot.Names("table") {
-			tables[table] = true
-		}
-		for _, index := range snapshot.Names("index") {
-			indexes[index] = true
-		}
-	}
-	query := strings.ReplaceAll(ownSQL, "{{tables}}", schema.ArrayLiteral(tables))
-	return strings.ReplaceAll(query, "{{indexes}}", schema.ArrayLiteral(indexes))
-}
+func (m *Migrator) attached() string { return schema.Fill(ownSQL, m.steps.snapshots()) }
 
 // standStill disables the operator's own triggers and rules on PEPhub's tables until handBack: one that sets a date on every
 // update would change all of them. It also remembers what else is attached to the tables. Tables are locked before
@@ -66,12 +54,8 @@ func (m *Migrator) standStill(ctx context.Context, conn *pgconn.PgConn) error {
 // handBack enables triggers and rules again, and fails if a step took something with it that is attached to a table. And it
 // lets whoever may use projects use the tables and sequences that were not there before.
 func (m *Migrator) handBack(ctx context.Context, conn *pgconn.PgConn, before []string) error {
-	made := map[string]bool{}
-	for _, table := range append(m.target.Shape.Names("table"), "schema_migrations", "alembic_version") {
-		if !slices.Contains(before, table) {
-			made[table] = true
-		}
-	}
+	made := slices.DeleteFunc(append(m.target.Shape.Names("table"), "schema_migrations", "alembic_version"),
+		func(table string) bool { return slices.Contains(before, table) })
 	sql := fmt.Sprintf(`
 		DO $do$
 		DECLARE
@@ -106,7 +90,7 @@ func (m *Migrator) handBack(ctx context.Context, conn *pgconn.PgConn, before []s
 				JOIN pg_class AS made
 					ON made.relnamespace = c.relnamespace
 					AND made.relkind::text = model.relkind
-					AND regexp_replace(made.relname, '_id_seq$', '') = ANY ('%[2]s'::text[])
+					AND regexp_replace(made.relname, '_id_seq$', '') = ANY ('{%[2]s}'::text[])
 				WHERE a.grantee <> made.relowner
 					AND (a.privilege_type = 'SELECT' OR made.relname NOT IN ('schema_migrations', 'alembic_version'))
 			LOOP
@@ -118,7 +102,7 @@ func (m *Migrator) handBack(ctx context.Context, conn *pgconn.PgConn, before []s
 				);
 			END LOOP;
 		END
-		$do$;`, m.attached(), schema.ArrayLiteral(made))
+		$do$;`, m.attached(), strings.Join(made, ","))
 	if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
 		return fmt.Errorf("%w: after the last step: %w", ErrStep, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"pephub-migrate/internal/schema"
@@ -23,6 +24,14 @@ type Step struct {
 	Variants []schema.Shape // what others leave behind who mean the same schema
 
 	up, down string
+	costs    costs
+}
+
+// costs is what a step asks of the database it runs on. Its plan says so.
+type costs struct {
+	locks    map[string]string        // by table: the strongest lock that it may take, until the commit, as LOCK TABLE spells it
+	work     map[string]time.Duration // by table: how long it takes for each megabyte, as measured on two cores
+	archives map[string]string        // by archived_... table: the table whose rows may go there
 }
 
 // matches reports whether a database of this shape is at this step.
@@ -140,11 +149,14 @@ func (s *Step) addVariant(text string) error {
 	return err
 }
 
-// addShape takes what is no shape out of the snapshot: the revision, and the oldest step whose applications can work on
-// this one, if that is another.
+// addShape takes what is no shape out of the snapshot: the revision, the oldest step whose applications can work on this
+// one, if that is another, and the costs.
 func (s *Step) addShape(text string) error {
 	shape, err := schema.ParseShape(text)
 	if err != nil {
+		return err
+	}
+	if s.costs, err = takeCosts(shape); err != nil {
 		return err
 	}
 	s.Revision = shape["alembic_version"]
@@ -159,6 +171,30 @@ func (s *Step) addShape(text string) error {
 	}
 	s.Shape = withoutEvidence(shape)
 	return nil
+}
+
+// takeCosts takes "lock table: MODE", "work table: duration" and "archive table: table" out of a snapshot.
+func takeCosts(shape schema.Shape) (costs, error) {
+	taken := costs{locks: map[string]string{}, work: map[string]time.Duration{}, archives: map[string]string{}}
+	for object, value := range shape {
+		kind, table, _ := strings.Cut(object, " ")
+		switch kind {
+		case "lock":
+			taken.locks[table] = value
+		case "archive":
+			taken.archives[table] = value
+		case "work":
+			duration, err := time.ParseDuration(value)
+			if err != nil || duration <= 0 {
+				return costs{}, fmt.Errorf("%s: %q is not a duration for each megabyte", object, value)
+			}
+			taken.work[table] = duration
+		default:
+			continue
+		}
+		delete(shape, object)
+	}
+	return taken, nil
 }
 
 func withoutEvidence(shape schema.Shape) schema.Shape {

@@ -33,9 +33,21 @@ func (m *Migrator) inTransaction(
 	return outcome, commit(ctx, conn)
 }
 
+// holderSQL returns the query for the session that holds the lock: columns pid, application_name, xact_start, and active,
+// whether it makes progress. It makes none while it waits for a lock in turn, or for a client that is gone.
+func holderSQL() string {
+	return fmt.Sprintf(`
+		SELECT l.pid, a.application_name, a.xact_start, coalesce(a.state, 'active') = 'active'
+			AND NOT EXISTS (SELECT FROM pg_locks AS w WHERE w.pid = l.pid AND NOT w.granted) AS active
+		FROM pg_locks AS l
+		JOIN pg_stat_activity AS a ON a.pid = l.pid
+		WHERE l.locktype = 'advisory' AND l.granted
+			AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+			AND (l.classid::bigint << 32 | l.objid::bigint) = %d`, int64(lockKey))
+}
+
 // begin opens the transaction and takes the lock, in one round trip. A lock that is taken is not waited for here: a
-// statement that waits holds a snapshot, which delays VACUUM and CREATE INDEX CONCURRENTLY everywhere else. Who holds
-// it makes progress unless its session waits for a lock in turn, or for a client that is gone.
+// statement that waits holds a snapshot, which delays VACUUM and CREATE INDEX CONCURRENTLY everywhere else.
 func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	settings := map[string]string{
 		// Not longer than the whole run may wait.
@@ -64,18 +76,12 @@ func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (Outcome, err
 	results, err := conn.Exec(ctx, fmt.Sprintf(`
 		BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 		SELECT pg_try_advisory_xact_lock(%[1]d);
-		SELECT l.pid, a.application_name, a.xact_start, coalesce(a.state, 'active') = 'active'
-			AND NOT EXISTS (SELECT FROM pg_locks AS w WHERE w.pid = l.pid AND NOT w.granted)
-		FROM pg_locks AS l
-		JOIN pg_stat_activity AS a ON a.pid = l.pid
-		WHERE l.locktype = 'advisory' AND l.granted AND l.pid <> pg_backend_pid()
-			AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-			AND (l.classid::bigint << 32 | l.objid::bigint) = %[1]d;
+		%[2]s;
 		SELECT set_config(name, value, true)
-		FROM (VALUES %[2]s) AS s (name, value)
+		FROM (VALUES %[3]s) AS s (name, value)
 		WHERE name LIKE '%%.%%' OR current_setting(name, true) IS NOT NULL
 			AND (name <> 'client_connection_check_interval' OR version() ~* 'linux|darwin');`, // nowhere else can it
-		int64(lockKey), strings.Join(values, ", "))).ReadAll()
+		int64(lockKey), holderSQL(), strings.Join(values, ", "))).ReadAll()
 	if err != nil {
 		return Outcome{}, fmt.Errorf("begin: %w", err)
 	}
@@ -85,8 +91,15 @@ func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (Outcome, err
 	return m.busy(results[2].Rows)
 }
 
-// sayEvery is how often a waiting instance says whom it waits for.
+// sayEvery is how often an instance says whom it waits for.
 const sayEvery = 10 * time.Second
+
+func (m *Migrator) sayWaiting(message string, line ...any) {
+	if time.Since(m.said) >= sayEvery {
+		m.said = time.Now()
+		m.log.Info(message, line...)
+	}
+}
 
 // busy says who holds the lock, if that is still somebody: a row of pid, application_name, since when, and whether that
 // session makes progress.
@@ -95,11 +108,8 @@ func (m *Migrator) busy(holders [][][]byte) (Outcome, error) {
 		return Outcome{}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
 	}
 	holder := holders[0]
-	if time.Since(m.said) >= sayEvery {
-		m.said = time.Now()
-		m.log.Info("waiting for another instance", "pid", string(holder[0]), "application_name", string(holder[1]),
-			"since", string(holder[2]))
-	}
+	m.sayWaiting("waiting for another instance", "pid", string(holder[0]), "application_name", string(holder[1]),
+		"since", string(holder[2]))
 	if active := string(holder[3]) == "t"; active {
 		return Outcome{Progress: true}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
 	}

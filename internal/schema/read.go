@@ -2,8 +2,9 @@ package schema
 
 import (
 	"context"
-	_ "embed" // for read.sql
+	_ "embed" // for where.sql and shape.sql
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -41,17 +42,29 @@ func (d Database) Version() int {
 	return version
 }
 
-// Reader reads the shape of the tables it was made for.
+// Reader reads the shape of the tables it was made for. It does so by two queries.
 type Reader struct {
-	query string
+	// Where finds the schema that the tables are in, and leads unqualified names there until the transaction ends.
+	Where string
+	// Lines is a line of text for each object there, as in Shape's text form, and for what else Database holds.
+	Lines string
 }
 
-//go:embed read.sql
-var readSQL string
+var (
+	//go:embed where.sql
+	whereSQL string
+	//go:embed shape.sql
+	shapeSQL string
+)
 
 // NewReader returns a reader for the tables, enums and indexes of all the snapshots.
 func NewReader(snapshots []Shape) Reader {
-	query := readSQL
+	return Reader{Where: Fill(whereSQL, snapshots), Lines: Fill(shapeSQL, snapshots)}
+}
+
+// Fill replaces {{tables}}, {{enums}} and {{indexes}} in a query by the names that the snapshots know, as the text of
+// PostgreSQL arrays. They are plain identifiers only.
+func Fill(query string, snapshots []Shape) string {
 	for kind, placeholder := range map[string]string{"table": "{{tables}}", "enum": "{{enums}}", "index": "{{indexes}}"} {
 		names := map[string]bool{}
 		for _, snapshot := range snapshots {
@@ -59,17 +72,20 @@ func NewReader(snapshots []Shape) Reader {
 				names[name] = true
 			}
 		}
-		query = strings.ReplaceAll(query, placeholder, ArrayLiteral(names))
+		query = strings.ReplaceAll(query, placeholder, "{"+strings.Join(slices.Sorted(maps.Keys(names)), ",")+"}")
 	}
-	return Reader{query: query}
+	return query
 }
 
 // Read looks at the database, in one round trip and without a lock on any of PEPhub's tables. Within a transaction it
 // also points the search path to the schema that it read, until the transaction ends.
 func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error) {
-	results, err := conn.Exec(ctx, r.query).ReadAll()
+	results, err := conn.Exec(ctx, r.Where+";\n"+r.Lines).ReadAll()
 	if err != nil {
 		return Database{}, fmt.Errorf("read the database's shape: %w", err)
+	}
+	if len(results) != 2 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) < 3 { // what speaks there is not PostgreSQL
+		return Database{}, fmt.Errorf("read the database's shape: half an answer: %w", io.ErrUnexpectedEOF)
 	}
 	where := results[0].Rows[0]
 	database := Database{Schema: string(where[0]), Owner: string(where[1]), Standby: string(where[2]) == "t"}
@@ -99,9 +115,4 @@ func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error)
 		}
 	}
 	return database, nil
-}
-
-// ArrayLiteral writes names as a PostgreSQL array. They come from snapshots, which hold plain identifiers only.
-func ArrayLiteral(names map[string]bool) string {
-	return "{" + strings.Join(slices.Sorted(maps.Keys(names)), ",") + "}"
 }

@@ -3,41 +3,6 @@
 --
 -- Rendered here rather than by pg_get_constraintdef and pg_get_indexdef: those open the table, so they would queue
 -- behind the very migration that a waiting instance is looking at; and their wording depends on the server's version.
-
--- Every name below is to mean what it means to pepdbagent, which never qualifies one. The owner is whom the tables
--- all belong to, if that is another role that this one can act as.
-SELECT set_config(
-    'search_path',
-    coalesce(
-        (
-            SELECT quote_ident(n.nspname)
-            FROM pg_class AS c
-            JOIN pg_namespace AS n ON n.oid = c.relnamespace
-            WHERE c.oid = to_regclass('projects')
-        ),
-        quote_ident(current_schema()),
-        ''
-    ),
-    true
-) AS schema,
-(
-    SELECT quote_ident(r.rolname)
-    FROM pg_class AS c
-    JOIN pg_roles AS r ON r.oid = c.relowner
-    WHERE c.oid = to_regclass('projects') AND r.rolname <> current_user AND pg_has_role(r.oid, 'MEMBER')
-        AND NOT EXISTS (
-            SELECT
-            FROM pg_class AS x
-            WHERE x.relnamespace = c.relnamespace
-                AND x.relname = ANY ('{{tables}}'::name[] || '{schema_migrations,alembic_version}'::name[])
-                AND x.relowner <> c.relowner
-        )
-) AS owner,
-pg_is_in_recovery() AS standby,
-set_config('quote_all_identifiers', 'off', true),
--- Somebody may keep a version table locked. A transaction of our own has set its limit before.
-CASE WHEN current_setting('lock_timeout') = '0' THEN set_config('lock_timeout', '1s', true) END;
-
 WITH ours AS MATERIALIZED (
     SELECT c.oid, c.relname, c.relkind, c.relpersistence
     FROM pg_class AS c
@@ -53,7 +18,8 @@ version_tables AS (
             SELECT array_agg(a.attname || ' ' || a.atttypid::regtype ORDER BY a.attname)
             FROM pg_attribute AS a
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        ) = t.columns AS readable
+        ) = t.columns AS readable,
+        substring(obj_description(c.oid, 'pg_class') FROM 'oldest_step=(\d{1,9})') AS oldest_step
     FROM (
         VALUES
         (
@@ -199,11 +165,9 @@ FROM (
 
     UNION ALL
     -- The oldest step whose applications can work on what is here, as the image says that made it.
-    SELECT 'oldest_step: ' || substring(obj_description(c.oid, 'pg_class') FROM 'oldest_step=(\d{1,9})')
-    FROM pg_class AS c
-    WHERE c.relname = 'schema_migrations'
-        AND c.relnamespace = to_regnamespace(quote_ident(current_schema()))
-        AND obj_description(c.oid, 'pg_class') ~ 'oldest_step=\d{1,9}'
+    SELECT 'oldest_step: ' || oldest_step
+    FROM version_tables
+    WHERE name = 'schema_migrations' AND oldest_step IS NOT NULL
 
     UNION ALL
     -- What else is here, if nothing of ours is: whoever takes this for an empty database should know better. geopephub
@@ -238,4 +202,4 @@ FROM (
             WHERE a.attrelid = c.oid AND a.attname IN ('namespace', 'name', 'tag', 'digest')
         ) = 4
 ) AS shape
-ORDER BY line COLLATE "C";
+ORDER BY line COLLATE "C"
