@@ -346,9 +346,9 @@ func (r *contentReader) addArchives() {
 		return
 	}
 	r.content.kind("archive", "bedbase")
-	for _, table := range []string{"namespace_archives", "bedbase_stats"} {
+	for kind, table := range map[string]string{"archive": "namespace_archives", "bedbase": "bedbase_stats"} {
 		for _, row := range rows(r.t, r.conn, "SELECT a::text FROM "+table+" AS a") {
-			r.content.add(map[string]string{"namespace_archives": "archive", "bedbase_stats": "bedbase"}[table], row[0])
+			r.content.add(kind, row[0])
 		}
 	}
 }

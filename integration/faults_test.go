@@ -4,24 +4,16 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/moby/moby/client"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/network"
 	"github.com/testcontainers/testcontainers-go/wait"
-
-	"pephub-migrate/internal/config"
-	"pephub-migrate/internal/migrator"
-	"pephub-migrate/internal/postgres"
-	"pephub-migrate/migrations"
 )
 
 // running is the image at work.
@@ -44,15 +36,21 @@ func launch(t *testing.T, env map[string]string, says string) running {
 	return running{run, t}
 }
 
-// kill sends a signal to a container.
-func kill(t *testing.T, one testcontainers.Container, signal string) {
+// engine is a client of the Docker engine that testcontainers uses.
+func engine(t *testing.T) client.APIClient {
 	t.Helper()
 	provider, err := testcontainers.NewDockerProvider()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer provider.Close()
-	_, err = provider.Client().ContainerKill(context.Background(), one.GetContainerID(), client.ContainerKillOptions{Signal: signal})
+	t.Cleanup(func() { provider.Close() })
+	return provider.Client()
+}
+
+// kill sends a signal to a container.
+func kill(t *testing.T, one testcontainers.Container, signal string) {
+	t.Helper()
+	_, err := engine(t).ContainerKill(context.Background(), one.GetContainerID(), client.ContainerKillOptions{Signal: signal})
 	if err != nil && !strings.Contains(err.Error(), "is not running") { // it was quicker
 		t.Fatal(err)
 	}
@@ -69,16 +67,11 @@ func (r running) end(limit time.Duration) result {
 			r.t.Fatal("the run does not end: ", err)
 		}
 		if !state.Running {
-			reader, err := r.Logs(ctx)
+			result, err := ended(ctx, r, state.ExitCode)
 			if err != nil {
 				r.t.Fatal(err)
 			}
-			defer reader.Close()
-			output, err := io.ReadAll(reader)
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			return result{code: state.ExitCode, log: string(output)}
+			return result
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -87,7 +80,7 @@ func (r running) end(limit time.Duration) result {
 // wantNobody fails the test if the program has a session left after half a minute.
 func wantNobody(t *testing.T, conn *pgx.Conn) {
 	t.Helper()
-	const sessions = "SELECT pid || ' ' || query FROM pg_stat_activity WHERE application_name = 'pephub-migrate' AND datname = current_database()"
+	const sessions = "SELECT pid || ' ' || query FROM pg_stat_activity WHERE application_name LIKE 'pephub-migrate%' AND datname = current_database()"
 	var left []string
 	for range 300 {
 		if left = query(t, conn, sessions); len(left) == 0 {
@@ -113,9 +106,7 @@ func TestInterrupted(t *testing.T) {
 			run.end(20*time.Second).want(t, code, "interrupted by "+signal)
 			t.Logf("it took %s to end", time.Since(start))
 			wantNobody(t, conn)
-			if after := dump(t, db); after != before {
-				t.Errorf("the interrupted run changed the database:\n%s", diff(before, after))
-			}
+			wantUnchanged(t, db, before)
 		})
 	}
 }
@@ -128,41 +119,6 @@ const manySamples = `
 	SELECT json_build_object('sample_name', 's' || s), p, s, 's' || s FROM generate_series(1, 100) AS p, generate_series(1, 500) AS s;
 	SELECT setval('projects_id_seq', 100)`
 
-// Whenever the program is killed, the database is as it was, or done, and whoever comes next finds no lock.
-func TestKilledAtAnyMoment(t *testing.T) {
-	template := newDatabase(t, "pepdbagent-0.8.0.sql")
-	conn := connect(t, template)
-	execute(t, conn, manySamples)
-	before := readContent(t, conn)
-	execute(t, connect(t, "postgres"), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+template+"'")
-	steps := loadSteps(t)
-	outcomes := map[int]int{}
-	for i := range 10 * *rounds {
-		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			db := newDatabase(t)
-			admin := connect(t, "postgres")
-			execute(t, admin, "DROP DATABASE "+pgx.Identifier{db}.Sanitize()+" WITH (FORCE)")
-			execute(t, admin, "CREATE DATABASE "+pgx.Identifier{db}.Sanitize()+" TEMPLATE "+template)
-			run := launch(t, environment(db), "adopted")
-			time.Sleep(rand.N(time.Second))
-			kill(t, run, "SIGKILL")
-			conn := connect(t, db)
-			wantNobody(t, conn)
-			seen := look(t, db, steps)
-			outcomes[seen.Version()]++
-			switch {
-			case seen.Version() == 0 && len(seen.Shape.Diff(steps[8].Shape)) == 0:
-			case fmt.Sprint(seen.Version()) == newest:
-			default:
-				t.Errorf("the database is half-way: %q", seen.Recorded)
-			}
-			sameContent(t, before, readContent(t, conn))
-			sameContent(t, before, upgradeInProcess(t, db))
-		})
-	}
-	t.Logf("killed at version: %v", outcomes)
-}
-
 // Where nobody says goodbye, the server notices all the same that the program is gone, and lets go of its locks.
 func TestNetworkIsCut(t *testing.T) {
 	db := newDatabase(t, v0111...)
@@ -170,68 +126,13 @@ func TestNetworkIsCut(t *testing.T) {
 	blocker := connect(t, db)
 	execute(t, blocker, "BEGIN; SELECT FROM schemas")
 	run := launch(t, environment(db, "LOCK_TIMEOUT", "10m", "WAIT_TIMEOUT", "10m"), "adopted")
-	provider, err := testcontainers.NewDockerProvider()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer provider.Close()
-	if _, err := provider.Client().NetworkDisconnect(context.Background(), server.network,
+	if _, err := engine(t).NetworkDisconnect(context.Background(), server.network,
 		client.NetworkDisconnectOptions{Container: run.GetContainerID(), Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	wantNobody(t, conn)
 	execute(t, blocker, "COMMIT")
 	migrate(t, environment(db)).want(t, 0)
-}
-
-// perform runs the program's own line, but for the environment, within the test's process.
-func perform(server *pgconn.Config, wait time.Duration) (migrator.Outcome, error) {
-	log := slog.New(slog.DiscardHandler)
-	steps, err := migrator.New(migrations.FS, config.Config{Action: config.Up, WaitTimeout: wait, LockTimeout: wait}, log)
-	if err != nil {
-		return migrator.Outcome{}, err
-	}
-	var outcome migrator.Outcome
-	err = postgres.New(server, wait, log).Do(context.Background(), func(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
-		outcome, err = steps.Migrate(ctx, conn)
-		return outcome.Progress, err
-	})
-	return outcome, err
-}
-
-// A hundred replicas start together, more than the server has room for.
-func TestHundredAtOnce(t *testing.T) {
-	for name, files := range map[string][]string{"empty": nil, "0.11.1": v0111} {
-		t.Run(name, func(t *testing.T) {
-			db := newDatabase(t, files...)
-			conn := connect(t, db)
-			server := conn.Config().Config
-			outcomes := make([]migrator.Outcome, 120)
-			errs := make([]error, len(outcomes))
-			for round := range 2 { // the second finds nothing to do
-				var all sync.WaitGroup
-				for i := range outcomes {
-					all.Go(func() { outcomes[i], errs[i] = perform(&server, 30*time.Second) })
-				}
-				all.Wait()
-				changed := 0
-				for i := range outcomes {
-					if errs[i] != nil {
-						t.Fatal(errs[i])
-					}
-					if outcomes[i].Changed {
-						changed++
-					}
-				}
-				if changed != 1-round {
-					t.Errorf("round %d: %d instances changed the database", round, changed)
-				}
-			}
-			wantNewest(t, db)
-			wantNobody(t, conn)
-			wantRows(t, db, "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory'", "0")
-		})
-	}
 }
 
 // What an operator has set for the role or the database holds for applications, not for an upgrade.
@@ -288,9 +189,7 @@ func TestDeploymentIsRolledBack(t *testing.T) {
 	migrate(t, environment(db)).want(t, 0, "level=WARN", "the database is at step 17, which is newer than this image")
 	migrate(t, environment(db, "MIGRATE_TARGET", "14")).want(t, 9)
 	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "15")).want(t, 9)
-	if after := dump(t, db); after != before {
-		t.Errorf("the database was changed:\n%s", diff(before, after))
-	}
+	wantUnchanged(t, db, before)
 	for _, comment := range []string{"'pephub-migrate: oldest_step=16'", "'something else'", "NULL"} {
 		execute(t, conn, "COMMENT ON TABLE schema_migrations IS "+comment)
 		migrate(t, environment(db)).want(t, 9, "schema_migrations says 17")
@@ -367,37 +266,29 @@ func TestFailover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := func(c testcontainers.Container, database string) *pgx.Conn {
-		t.Helper()
-		address, err := c.PortEndpoint(ctx, "5432/tcp", "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return connectTo(t, address, database)
-	}
-	execute(t, at(primary, "postgres"), "CREATE DATABASE hub")
-	conn := at(primary, "hub")
+	execute(t, connectAt(t, primary, "postgres"), "CREATE DATABASE hub")
+	conn := connectAt(t, primary, "hub")
 	for _, file := range v0111 {
 		execute(t, conn, readFile(t, "testdata/"+file))
 	}
 	before := readContent(t, conn)
-	blocker := at(primary, "hub")
+	blocker := connectAt(t, primary, "hub")
 	execute(t, blocker, "BEGIN; SELECT FROM schemas")
 	run := launch(t, environment("hub", "POSTGRES_HOST", "one,two", "LOCK_TIMEOUT", "1m", "WAIT_TIMEOUT", "1m"), "adopted")
 	written := query(t, conn, "SELECT pg_current_wal_lsn()")[0]
-	follower := at(standby, "postgres")
+	follower := connectAt(t, standby, "postgres")
 	for query(t, follower, "SELECT pg_last_wal_replay_lsn() >= '"+written+"'")[0] != "t" {
 		time.Sleep(50 * time.Millisecond)
 	}
 	kill(t, primary, "SIGKILL")
 	time.Sleep(500 * time.Millisecond)
-	execute(t, at(standby, "postgres"), "SELECT pg_promote()")
+	execute(t, connectAt(t, standby, "postgres"), "SELECT pg_promote()")
 	end := run.end(time.Minute)
 	end.want(t, 0, "connection lost", "verified")
 	if strings.Count(end.log, "verified") != 1 {
 		t.Errorf("it was not migrated exactly once:\n%s", end.log)
 	}
-	after := at(standby, "hub")
+	after := connectAt(t, standby, "hub")
 	sameContent(t, before, readContent(t, after))
 	if got := query(t, after, "SELECT version::text FROM schema_migrations"); len(got) != 1 || got[0] != newest {
 		t.Errorf("the new primary is at %q", got)
@@ -456,27 +347,18 @@ server_reset_query =
 // A disk that is full in the middle of a step is a failure like any other: the database is as it was.
 func TestDiskFull(t *testing.T) {
 	ctx := context.Background()
-	small, err := testcontainers.Run(ctx, "postgres:"+postgresVersion(),
-		testcontainers.WithEnv(map[string]string{"POSTGRES_PASSWORD": password}),
-		testcontainers.WithExposedPorts("5432/tcp"),
-		testcontainers.WithTmpfs(map[string]string{"/small": "size=48m,mode=1777"}),
-		network.WithNetworkName([]string{"small"}, server.network),
-		testcontainers.WithWaitStrategy(wait.ForLog("database system is ready to accept connections").WithOccurrence(2), wait.ForListeningPort("5432/tcp")))
+	small, err := startPostgres(ctx, "small", testcontainers.WithTmpfs(map[string]string{"/small": "size=48m,mode=1777"}))
 	testcontainers.CleanupContainer(t, small)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address, err := small.PortEndpoint(ctx, "5432/tcp", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin := connectTo(t, address, "postgres")
+	admin := connectAt(t, small, "postgres")
 	if code, _, err := small.Exec(ctx, []string{"install", "-d", "-o", "postgres", "/small/space"}); err != nil || code != 0 {
 		t.Fatal(code, err)
 	}
 	execute(t, admin, "CREATE TABLESPACE small LOCATION '/small/space'")
 	execute(t, admin, "CREATE DATABASE hub TABLESPACE small")
-	conn := connectTo(t, address, "hub")
+	conn := connectAt(t, small, "hub")
 	execute(t, conn, readFile(t, "testdata/pepdbagent-0.8.0.sql")+`
 		INSERT INTO projects (id, namespace, name, tag, digest, config, private, number_of_samples, submission_date, number_of_stars)
 		VALUES (1, 'n', 'p', 't', 'd', '{}', false, 1, now(), 0);

@@ -23,7 +23,7 @@ type generator struct {
 	sql     strings.Builder
 	ids     map[string]int // the last id of each table
 	users   []string
-	owned   map[string]bool // projects by their full name
+	owned   map[string]bool // names that are taken
 	samples map[int][]int   // the ids of the samples of each project
 }
 
@@ -544,26 +544,33 @@ func (g *generator) makeHistory() {
 	}
 }
 
+// name returns a user and a name for something of a kind, and whether it is the first of that name.
+func (g *generator) name(kind string) (namespace, name string, fresh bool) {
+	namespace, name = g.users[g.IntN(len(g.users))], g.word()
+	full := kind + " " + namespace + "/" + name
+	fresh = !g.owned[full]
+	g.owned[full] = true
+	return namespace, name, fresh
+}
+
 // makeSchemas writes schemas as 0.11 keeps them, in groups, and links projects to them: by id, by text, by both.
 func (g *generator) makeSchemas() {
 	paths := map[int]string{}
 	for range g.IntN(6) {
-		namespace, name := g.users[g.IntN(len(g.users))], g.word()
-		if g.owned["schema "+namespace+"/"+name] {
+		namespace, name, fresh := g.name("schema")
+		if !fresh {
 			continue
 		}
-		g.owned["schema "+namespace+"/"+name] = true
 		id := g.id("schemas")
 		paths[id] = namespace + "/" + name
 		g.insert("schemas", "id, namespace, name, description, schema_json, private, submission_date, last_update_date",
 			id, namespace, name, g.one(nil, "", g.text()), g.json(3), g.one(true, false), g.date(), g.one(nil, g.date()))
 	}
 	for range g.IntN(3) {
-		namespace, name := g.users[g.IntN(len(g.users))], g.word()
-		if g.owned["group "+namespace+"/"+name] {
+		namespace, name, fresh := g.name("group")
+		if !fresh {
 			continue
 		}
-		g.owned["group "+namespace+"/"+name] = true
 		group := g.id("schema_groups")
 		g.insert("schema_groups", "id, namespace, name, description", group, namespace, name, g.one(nil, "", g.text()))
 		for schema := 1; schema <= g.ids["schemas"]; schema++ {
@@ -586,11 +593,10 @@ func (g *generator) makeSchemas() {
 // makeRecords writes schemas as 0.12 keeps them.
 func (g *generator) makeRecords() {
 	for range g.IntN(5) {
-		namespace, name := g.users[g.IntN(len(g.users))], g.word()
-		if g.owned["schema "+namespace+"/"+name] {
+		namespace, name, fresh := g.name("schema")
+		if !fresh {
 			continue
 		}
-		g.owned["schema "+namespace+"/"+name] = true
 		record := g.id("schema_records")
 		g.insert("schema_records", "id, namespace, name, maintainers, lifecycle_stage, description, private, last_update_date",
 			record, namespace, name, g.one(nil, "", g.text()), g.one(nil, "", "stable"), g.one(nil, "", g.text()), g.one(true, false), g.date())

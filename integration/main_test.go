@@ -96,8 +96,8 @@ func start(ctx context.Context, provider *testcontainers.DockerProvider) (stop f
 }
 
 // startPostgres starts a server that other containers know as alias.
-func startPostgres(ctx context.Context, alias string) (testcontainers.Container, error) {
-	return testcontainers.Run(ctx, "postgres:"+postgresVersion(),
+func startPostgres(ctx context.Context, alias string, more ...testcontainers.ContainerCustomizer) (testcontainers.Container, error) {
+	return testcontainers.Run(ctx, "postgres:"+postgresVersion(), append([]testcontainers.ContainerCustomizer{
 		testcontainers.WithEnv(map[string]string{"POSTGRES_PASSWORD": password}),
 		testcontainers.WithExposedPorts("5432/tcp"),
 		testcontainers.WithCmd("postgres", "-c", "fsync=off"), // nobody pulls the plug on it
@@ -106,7 +106,7 @@ func startPostgres(ctx context.Context, alias string) (testcontainers.Container,
 			wait.ForLog("database system is ready to accept connections").WithOccurrence(2),
 			wait.ForListeningPort("5432/tcp"),
 		),
-	)
+	}, more...)...)
 }
 
 // postgresVersion is the major version that the tests run against.
@@ -118,7 +118,7 @@ func postgresVersion() string {
 }
 
 // newDatabase makes a database, named after the test, and runs the files of testdata in it.
-func newDatabase(t *testing.T, files ...string) string {
+func newDatabase(t testing.TB, files ...string) string {
 	t.Helper()
 	name := strings.ToLower(strings.NewReplacer("/", "_", " ", "_").Replace(t.Name()))
 	admin := connect(t, "postgres")
@@ -134,12 +134,22 @@ func newDatabase(t *testing.T, files ...string) string {
 }
 
 // connect opens a connection of the test's own, as superuser.
-func connect(t *testing.T, database string) *pgx.Conn {
+func connect(t testing.TB, database string) *pgx.Conn {
 	t.Helper()
 	return connectTo(t, server.address, database)
 }
 
-func connectTo(t *testing.T, host, database string) *pgx.Conn {
+// connectAt is connect for another server than that which all tests share.
+func connectAt(t *testing.T, one testcontainers.Container, database string) *pgx.Conn {
+	t.Helper()
+	address, err := one.PortEndpoint(context.Background(), "5432/tcp", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return connectTo(t, address, database)
+}
+
+func connectTo(t testing.TB, host, database string) *pgx.Conn {
 	t.Helper()
 	ctx := context.Background()
 	address := url.URL{
@@ -155,7 +165,7 @@ func connectTo(t *testing.T, host, database string) *pgx.Conn {
 }
 
 // execute runs statements, several if need be.
-func execute(t *testing.T, conn *pgx.Conn, sql string) {
+func execute(t testing.TB, conn *pgx.Conn, sql string) {
 	t.Helper()
 	if _, err := conn.PgConn().Exec(context.Background(), sql).ReadAll(); err != nil {
 		t.Fatal(err)
@@ -163,7 +173,7 @@ func execute(t *testing.T, conn *pgx.Conn, sql string) {
 }
 
 // query returns the first column of every row as text.
-func query(t *testing.T, conn *pgx.Conn, sql string) []string {
+func query(t testing.TB, conn *pgx.Conn, sql string) []string {
 	t.Helper()
 	results, err := conn.PgConn().Exec(context.Background(), sql).ReadAll()
 	if err != nil {
@@ -176,7 +186,7 @@ func query(t *testing.T, conn *pgx.Conn, sql string) []string {
 	return lines
 }
 
-func readFile(t *testing.T, path string) string {
+func readFile(t testing.TB, path string) string {
 	t.Helper()
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -239,13 +249,18 @@ func runImage(ctx context.Context, env map[string]string, options ...testcontain
 	if err != nil {
 		return result{}, err
 	}
+	return ended(ctx, run, state.ExitCode)
+}
+
+// ended is the result of a run that has come to its end.
+func ended(ctx context.Context, run testcontainers.Container, code int) (result, error) {
 	reader, err := run.Logs(ctx)
 	if err != nil {
 		return result{}, err
 	}
 	defer reader.Close()
 	output, err := io.ReadAll(reader)
-	return result{code: state.ExitCode, log: string(output)}, err
+	return result{code: code, log: string(output)}, err
 }
 
 // want fails the test unless the run ended with that code and said all of that, and no secret.
@@ -286,4 +301,12 @@ func dump(t *testing.T, database string, options ...string) string {
 		}
 	}
 	return strings.Join(kept, "")
+}
+
+// wantUnchanged fails the test unless the whole database is as it was when it was dumped.
+func wantUnchanged(t *testing.T, database, before string) {
+	t.Helper()
+	if after := dump(t, database); after != before {
+		t.Errorf("the run changed the database:\n%s", diff(before, after))
+	}
 }

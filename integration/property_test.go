@@ -65,9 +65,7 @@ func TestRandomWaysBack(t *testing.T) {
 					if !strings.Contains(err.Error(), "has no place for") {
 						t.Fatal(err)
 					}
-					if dump(t, db) != full {
-						t.Error("the refused way back changed the database")
-					}
+					wantUnchanged(t, db, full)
 					err := run(t, migrations.FS, db, config.Config{Action: config.Down, Target: target, AllowDataLoss: true})
 					if err != nil {
 						t.Fatal(err)
@@ -88,13 +86,9 @@ func TestRandomWaysBack(t *testing.T) {
 
 // held leaves out the kinds of facts of which a step can hold a part only.
 func held(c content, step int) content {
-	return maps.Collect(func(yield func(string, []string) bool) {
-		for kind, lines := range c {
-			if lostBelow[kind] <= step && !yield(kind, lines) {
-				return
-			}
-		}
-	})
+	c = maps.Clone(c)
+	maps.DeleteFunc(c, func(kind string, _ []string) bool { return lostBelow[kind] > step })
+	return c
 }
 
 // lostBelow are the kinds of facts of which an older step can hold a part only, and the first step that holds them all.

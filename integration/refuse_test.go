@@ -54,9 +54,7 @@ func TestRefusedByServer(t *testing.T) {
 	migrate(t, environment(db, "POSTGRES_USER", "reader", "POSTGRES_PASSWORD", secret)).want(t, 5,
 		"permission denied", "SQLSTATE 42501")
 
-	if after := dump(t, db); after != before {
-		t.Errorf("a refused run changed the database:\n%s", diff(before, after))
-	}
+	wantUnchanged(t, db, before)
 }
 
 func TestReaderMayFindNothingToDo(t *testing.T) {
@@ -142,9 +140,7 @@ func TestUnrecognised(t *testing.T) {
 			execute(t, connect(t, db), test.prepare)
 			before := dump(t, db)
 			migrate(t, environment(db)).want(t, test.code, test.says...)
-			if after := dump(t, db); after != before {
-				t.Errorf("the refused run changed the database:\n%s", diff(before, after))
-			}
+			wantUnchanged(t, db, before)
 		})
 	}
 }
@@ -158,9 +154,7 @@ func TestFailingStep(t *testing.T) {
 
 	migrate(t, environment(db)).want(t, 7, "step 14 version_schemas: ", "view report depends on", "SQLSTATE 2BP01")
 
-	if after := dump(t, db); after != before {
-		t.Errorf("the failed run changed the database:\n%s", diff(before, after))
-	}
+	wantUnchanged(t, db, before)
 	wantRows(t, db, "SELECT (version, dirty)::text FROM schema_migrations", "(13,f)")
 }
 
@@ -196,9 +190,7 @@ func TestBlockedByAnotherSession(t *testing.T) {
 		}
 		run.want(t, 11, "locked by another session within 3s")
 	}
-	if after := dump(t, db); after != before {
-		t.Errorf("a run that gave up changed the database:\n%s", diff(before, after))
-	}
+	wantUnchanged(t, db, before)
 	execute(t, blocker, "COMMIT")
 	migrate(t, environment(db)).want(t, 0)
 }

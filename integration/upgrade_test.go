@@ -120,9 +120,7 @@ func TestTwiceInARow(t *testing.T) {
 
 	migrate(t, environment(db)).want(t, 0, "the database is at step "+newest+", nothing to do")
 
-	if after := dump(t, db); after != before {
-		t.Errorf("the second run changed the database:\n%s", diff(before, after))
-	}
+	wantUnchanged(t, db, before)
 }
 
 func TestFiveAtOnce(t *testing.T) {
@@ -259,9 +257,7 @@ func TestNothingOfTheOperatorsGoesUnasked(t *testing.T) {
 			execute(t, connect(t, db), test.prepare)
 			before := dump(t, db)
 			migrate(t, environment(db)).want(t, 7, test.says)
-			if after := dump(t, db); after != before {
-				t.Errorf("the failed run changed the database:\n%s", diff(before, after))
-			}
+			wantUnchanged(t, db, before)
 		})
 	}
 	// What no step takes with it stays.
@@ -342,9 +338,7 @@ func TestTargetAndBack(t *testing.T) {
 	full := dump(t, db)
 	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "12")).want(t, 7,
 		"1 rows of namespace_archives and 2 rows of bedbase_stats", "MIGRATE_ALLOW_DATA_LOSS=true")
-	if after := dump(t, db); after != full {
-		t.Errorf("the refused step changed the database:\n%s", diff(full, after))
-	}
+	wantUnchanged(t, db, full)
 	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "12", "MIGRATE_ALLOW_DATA_LOSS", "true")).want(t, 0)
 	wantRows(t, db, "SELECT version::text FROM schema_migrations", "12")
 	wantRows(t, db, "TABLE alembic_version")
@@ -385,9 +379,7 @@ func TestDownRefusesToLoseSchemas(t *testing.T) {
 			execute(t, connect(t, db), test.change)
 			before := dump(t, db)
 			migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "13")).want(t, 7, test.complaint)
-			if after := dump(t, db); after != before {
-				t.Errorf("the refused step changed the database:\n%s", diff(before, after))
-			}
+			wantUnchanged(t, db, before)
 			migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "13", "MIGRATE_ALLOW_DATA_LOSS", "true")).want(t, 0)
 		})
 	}
