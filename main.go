@@ -41,10 +41,21 @@ func run(ctx context.Context, log *slog.Logger) (migrator.Outcome, error) {
 	if err != nil {
 		return migrator.Outcome{}, err
 	}
+	attempt := steps.Migrate
+	switch cfg.Action {
+	case config.Check:
+		attempt = steps.Check
+	case config.Wait:
+		attempt = steps.Wait
+	case config.Plan:
+		attempt = func(ctx context.Context, conn *pgconn.PgConn) (migrator.Outcome, error) {
+			return steps.Plan(ctx, conn, os.Stdout)
+		}
+	}
 	var outcome migrator.Outcome
 	server := postgres.New(cfg.Server, cfg.WaitTimeout, log)
 	err = server.Do(ctx, func(ctx context.Context, conn *pgconn.PgConn) (progress bool, err error) {
-		outcome, err = steps.Migrate(ctx, conn)
+		outcome, err = attempt(ctx, conn)
 		return outcome.Progress, err
 	})
 	return outcome, err
@@ -64,6 +75,7 @@ func endings() []ending {
 		{config.ErrInvalid, 3, "correct the variable and start again"},
 		{migrator.ErrTarget, 3, "correct MIGRATE_TARGET or MIGRATE_ACTION and start again"},
 		{postgres.ErrRefused, 5, "check user, password, database and TLS, that the role owns PEPhub's tables, and that it may CREATE in their schema"},
+		{migrator.ErrPending, 10, "run MIGRATE_ACTION=up, or wait for whoever does"},
 		{postgres.ErrBusy, 11, "start again when the other session is done"},
 		{postgres.ErrUnreachable, 4, "check that the server runs, that POSTGRES_HOST leads to it, and PGSSLMODE, then start again"},
 		{migrator.ErrUnrecognised, 6, "check that this is PEPhub's database; the lines above name what differs"},
@@ -80,6 +92,9 @@ func conclude(ctx context.Context, log *slog.Logger, outcome migrator.Outcome, e
 		level := slog.LevelInfo
 		if outcome.Newer > 0 {
 			level = slog.LevelWarn
+		}
+		if outcome.Changed {
+			log = log.With("rows", outcome.Rows)
 		}
 		log.Log(ctx, level, message)
 		leaveTerminationMessage(message)
@@ -114,6 +129,8 @@ func success(outcome migrator.Outcome) string {
 	switch {
 	case outcome.Newer > 0:
 		return fmt.Sprintf("the database is at step %d, which is newer than this image and fine for its application, nothing to do", outcome.Newer)
+	case outcome.Planned:
+		return "the plan is on standard output, nothing was done"
 	case !outcome.Changed:
 		return fmt.Sprintf("the database is at %s, nothing to do", to)
 	case outcome.From.Number == outcome.To.Number:

@@ -39,6 +39,8 @@ func TestExitCodes(t *testing.T) {
 		"step":                        {background, &migrator.StepError{Err: errors.New("x")}, 7},
 		"result":                      {background, &migrator.ShapeError{Class: migrator.ErrResult}, 8},
 		"newer":                       {background, migrator.ErrNewer, 9},
+		"pending":                     {background, fmt.Errorf("%w: x", migrator.ErrPending), 10},
+		"pending for too long":        {background, fmt.Errorf("x: %w", postgres.Again{Err: migrator.ErrPending}), 10},
 		"busy":                        {background, postgres.ErrBusy, 11},
 		"step that could not lock":    {background, fmt.Errorf("%w: %w", postgres.ErrBusy, &migrator.StepError{Err: errors.New("x")}), 11},
 		"interrupted":                 {interrupted, context.Canceled, 143},
@@ -109,6 +111,7 @@ func TestSuccess(t *testing.T) {
 		"the database is at step 15, nothing to do":                     {From: last, To: last},
 		"the database was at step 15 already, now it is on record":      {From: last, To: last, Changed: true},
 		"the empty database is now at step 15":                          {To: last, Changed: true},
+		"the plan is on standard output, nothing was done":              {From: first, To: last, Planned: true},
 		"the database went from step 13 (pepdbagent 0.11.1) to step 15": {From: first, To: last, Changed: true},
 	} {
 		if got := success(outcome); got != want {

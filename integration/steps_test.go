@@ -8,15 +8,19 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pephub-migrate/internal/config"
@@ -108,6 +112,7 @@ func updateSnapshots(t *testing.T) {
 	db := newDatabase(t)
 	conn := connect(t, db)
 	for _, file := range files {
+		locks := stepLocks(t, conn, file)
 		execute(t, conn, readFile(t, file))
 		everything := schema.Shape{}
 		for _, object := range query(t, conn, `
@@ -125,16 +130,61 @@ func updateSnapshots(t *testing.T) {
 		snapshot := strings.TrimSuffix(file, ".up.sql") + ".schema.txt"
 		var text string
 		for line := range strings.Lines(readFile(t, snapshot)) {
-			if strings.HasPrefix(line, "alembic_version: ") || strings.HasPrefix(line, "oldest_step: ") {
+			if kept.MatchString(line) {
 				text += line
 			}
 		}
-		text += seen.Shape.String()
+		text += locks + seen.Shape.String()
 		if err := os.WriteFile(snapshot, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Skip("the snapshots are written; read what git diff says of them, and run the tests again")
+}
+
+// kept are the lines of a snapshot that nobody but a person can write.
+var kept = regexp.MustCompile(`^(alembic_version: |oldest_step: |archive |work )`)
+
+// stepLocks returns the lines of a snapshot that say which locks a step takes on the tables that are there before it. It
+// undoes the step.
+func stepLocks(t *testing.T, conn *pgx.Conn, file string) string {
+	t.Helper()
+	locks := takenLocks(t, conn, file)
+	if strings.Contains(file, "000015_") { // which has more to do on what Alembic makes
+		execute(t, conn, "ALTER TABLE users ALTER COLUMN number_of_schemas DROP NOT NULL")
+		maps.Copy(locks, takenLocks(t, conn, file))
+		execute(t, conn, "ALTER TABLE users ALTER COLUMN number_of_schemas SET NOT NULL")
+	}
+	var text string
+	for _, table := range slices.Sorted(maps.Keys(locks)) {
+		text += "lock " + table + ": " + locks[table] + "\n"
+	}
+	return text
+}
+
+// takenLocks returns the strongest lock on each table, as LOCK TABLE spells it, but for that of readers.
+func takenLocks(t *testing.T, conn *pgx.Conn, file string) map[string]string {
+	t.Helper()
+	tables := map[string]string{} // by oid: a table that the step drops has no name any more
+	for _, row := range rows(t, conn, "SELECT oid, relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'") {
+		tables[row[0]] = row[1]
+	}
+	execute(t, conn, "BEGIN;"+readFile(t, file))
+	locks := map[string]string{}
+	for _, row := range rows(t, conn, `
+		SELECT l.relation, modes.name
+		FROM pg_locks AS l
+		JOIN unnest(ARRAY[
+			'ROW SHARE', 'ROW EXCLUSIVE', 'SHARE UPDATE EXCLUSIVE', 'SHARE', 'SHARE ROW EXCLUSIVE', 'EXCLUSIVE', 'ACCESS EXCLUSIVE'
+		]) WITH ORDINALITY AS modes (name, strength) ON replace(initcap(modes.name), ' ', '') || 'Lock' = l.mode
+		WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation'
+		ORDER BY modes.strength`) {
+		if table, ok := tables[row[0]]; ok {
+			locks[table] = row[1] // the last is the strongest
+		}
+	}
+	execute(t, conn, "ROLLBACK")
+	return locks
 }
 
 // No step leads below the first, so its way back is run as it stands.
@@ -155,6 +205,25 @@ func TestFirstStepBack(t *testing.T) {
 	execute(t, conn, down)
 	if shape := look(t, db, steps).Shape; len(shape) != 0 {
 		t.Errorf("something is left:\n%s", shape)
+	}
+}
+
+// A plan names the locks that a step takes, from its snapshot.
+func TestStepsSayTheirLocks(t *testing.T) {
+	db := newDatabase(t)
+	conn := connect(t, db)
+	for _, step := range loadSteps(t) {
+		name := fmt.Sprintf("../migrations/%06d_%s", step.Number, step.Name)
+		var want string
+		for line := range strings.Lines(readFile(t, name+".schema.txt")) {
+			if strings.HasPrefix(line, "lock ") {
+				want += line
+			}
+		}
+		if got := stepLocks(t, conn, name+".up.sql"); got != want {
+			t.Errorf("step %d takes other locks than its snapshot says:\n%s", step.Number, diff(want, got))
+		}
+		execute(t, conn, readFile(t, name+".up.sql"))
 	}
 }
 

@@ -158,7 +158,7 @@ BEGIN
 END
 $$;
 
-SET LOCAL application_name = 'pephub-migrate: looking for what documents hold beside samples';
+SET LOCAL application_name = 'pephub-migrate: looking for what else documents hold';
 -- A document that holds more than its config, its samples and its subsamples will. Members that are unknown, a name or a
 -- description that is neither the config's nor the project's, can be given back; what is lossy cannot: members that come
 -- twice, tables and columns without a row, two lists of tables. Case is no matter in a name: from 0.4 on pepdbagent makes

@@ -81,7 +81,7 @@ BEGIN
 END
 $$;
 
-SET LOCAL application_name = 'pephub-migrate: comparing configs with the names of their projects';
+SET LOCAL application_name = 'pephub-migrate: comparing names in configs';
 -- The last of several members of that name is the one that counts.
 CREATE TABLE archived_project_config_names AS
 SELECT

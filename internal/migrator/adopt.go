@@ -17,11 +17,13 @@ func actAs(ctx context.Context, conn *pgconn.PgConn, owner string) error {
 	if owner == "" {
 		return nil
 	}
-	if _, err := conn.Exec(ctx, "SET LOCAL ROLE "+owner).ReadAll(); err != nil {
+	if _, err := conn.Exec(ctx, actAsSQL(owner)).ReadAll(); err != nil {
 		return fmt.Errorf("act as %s, who owns the tables: %w", owner, err)
 	}
 	return nil
 }
+
+func actAsSQL(owner string) string { return "SET LOCAL ROLE " + owner }
 
 // nameUndecided logs the projects that nobody can say the schema of, if there are any. pepdbagent 0.12 works on the tables
 // of 0.11 if somebody adds users.number_of_schemas for it; it then takes projects.schema_id for the number of a version,
@@ -35,7 +37,7 @@ func (m *Migrator) nameUndecided(ctx context.Context, conn *pgconn.PgConn, shape
 			return
 		}
 	}
-	results, err := conn.Exec(ctx, `
+	results, err := conn.Exec(ctx, m.reader.Where+`;
 		SELECT p.namespace || '/' || p.name || ':' || p.tag
 		FROM projects AS p
 		JOIN schemas AS s ON s.id = p.schema_id
@@ -45,29 +47,31 @@ func (m *Migrator) nameUndecided(ctx context.Context, conn *pgconn.PgConn, shape
 		m.log.Warn("cannot look for projects whose schema is undecided", "error", err)
 		return
 	}
-	for _, row := range results[0].Rows {
+	for _, row := range results[1].Rows {
 		m.log.Error("undecided: this project is linked to a schema of 0.11 and to a version of 0.12, which have the same number",
 			"project", string(row[0]))
 	}
 }
 
-// removeLeftovers makes way for the steps that will make those tables. One that holds rows stays as it is, if its step
-// can live with that; otherwise the database is refused, because nobody can tell where the rows belong. So is one that
-// no application has made.
-func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, leftovers schema.Shape) error {
-	tables := slices.Sorted(slices.Values(leftovers.Names("table")))
-	full, err := filled(ctx, conn, tables)
-	if err != nil {
-		return err
-	}
-	var drop, refused []string
-	for _, table := range tables {
-		made, keeps := m.steps.makes(table, leftovers)
+// clearing is what becomes of the leftovers.
+type clearing struct {
+	drop, keep []string // tables
+	sql        string   // empty if there is nothing to drop
+}
+
+// clear decides what becomes of the leftovers, of which some are full of rows. The steps make the empty ones anew. One that
+// holds rows stays as it is, if its step can live with that; otherwise the database is refused, because nobody can tell
+// where the rows belong. So is one that no application has made.
+func (s Steps) clear(leftovers schema.Shape, full []string) (clearing, error) {
+	var c clearing
+	var refused []string
+	for _, table := range slices.Sorted(slices.Values(leftovers.Names("table"))) {
+		made, keeps := s.makes(table, leftovers)
 		switch empty := !slices.Contains(full, table); {
 		case made && empty:
-			drop = append(drop, table)
+			c.drop = append(c.drop, table)
 		case keeps:
-			m.log.Info("kept a table that a newer application has filled", "table", table)
+			c.keep = append(c.keep, table)
 		case made:
 			refused = append(refused, table+", which holds rows")
 		default:
@@ -75,30 +79,52 @@ func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, lef
 		}
 	}
 	if len(refused) > 0 {
-		return fmt.Errorf("%w: a newer release has tables of these names, and they cannot be carried over: %s",
+		return c, fmt.Errorf("%w: a newer release has tables of these names, and they cannot be carried over: %s",
 			ErrUnrecognised, strings.Join(refused, "; "))
 	}
-	var sql string
-	if len(drop) > 0 {
-		sql = "DROP TABLE " + strings.Join(drop, ", ") + ";"
-		m.log.Info("removed empty tables that a newer application has made", "tables", strings.Join(drop, ", "))
+	if len(c.drop) > 0 {
+		c.sql = "DROP TABLE " + strings.Join(c.drop, ", ") + ";\n"
 	}
 	if len(full) == 0 {
-		for _, enum := range leftovers.Names("enum") {
-			sql += "DROP TYPE " + enum + ";"
+		for _, enum := range slices.Sorted(slices.Values(leftovers.Names("enum"))) {
+			c.sql += "DROP TYPE " + enum + ";\n"
 		}
 	}
-	if sql == "" {
+	return c, nil
+}
+
+// removeLeftovers makes way for the steps. It keeps everybody from filling a table that is about to go.
+func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, leftovers schema.Shape) error {
+	tables := leftovers.Names("table")
+	full, err := filled(ctx, conn, lockSQL(tables), tables)
+	if err != nil {
+		return err
+	}
+	c, err := m.steps.clear(leftovers, full)
+	if err != nil {
+		return err
+	}
+	for _, table := range c.keep {
+		m.log.Info("kept a table that a newer application has filled", "table", table)
+	}
+	if len(c.drop) > 0 {
+		m.log.Info("removed empty tables that a newer application has made", "tables", strings.Join(c.drop, ", "))
+	}
+	if c.sql == "" {
 		return nil
 	}
-	if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
+	if _, err := conn.Exec(ctx, c.sql).ReadAll(); err != nil {
 		return fmt.Errorf("%w: remove empty tables of a newer release: %w", ErrStep, err)
 	}
 	return nil
 }
 
-// filled returns those of the tables that hold rows, and keeps everybody from adding any.
-func filled(ctx context.Context, conn *pgconn.PgConn, tables []string) ([]string, error) {
+func lockSQL(tables []string) string {
+	return "LOCK TABLE " + strings.Join(tables, ", ") + " IN ACCESS EXCLUSIVE MODE"
+}
+
+// filled returns those of the tables that hold rows, after another statement that has to come before.
+func filled(ctx context.Context, conn *pgconn.PgConn, before string, tables []string) ([]string, error) {
 	if len(tables) == 0 {
 		return nil, nil
 	}
@@ -106,8 +132,7 @@ func filled(ctx context.Context, conn *pgconn.PgConn, tables []string) ([]string
 	for _, table := range tables {
 		questions = append(questions, fmt.Sprintf("SELECT '%[1]s' WHERE EXISTS (SELECT FROM %[1]s)", table))
 	}
-	results, err := conn.Exec(ctx, "LOCK TABLE "+strings.Join(tables, ", ")+" IN ACCESS EXCLUSIVE MODE;"+
-		strings.Join(questions, " UNION ALL ")).ReadAll()
+	results, err := conn.Exec(ctx, before+";"+strings.Join(questions, " UNION ALL ")).ReadAll()
 	if err != nil {
 		return nil, fmt.Errorf("look for rows in tables of a newer release: %w", err)
 	}

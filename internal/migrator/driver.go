@@ -22,7 +22,8 @@ type driver struct {
 	log     *slog.Logger
 	watcher *watcher
 	steps   Steps
-	version int // the step reached, or database.NilVersion
+	version int   // the step reached, or database.NilVersion
+	rows    int64 // how many rows the statements of all steps have written
 
 	next int  // the version that golang-migrate has announced
 	ran  bool // whether its body has run
@@ -62,19 +63,32 @@ func (d *driver) Run(migration io.Reader) error {
 	}
 	start := time.Now()
 	d.watcher.begin(step)
-	if _, err := d.conn.Exec(d.ctx, want).ReadAll(); err != nil {
+	results, err := d.conn.Exec(d.ctx, want).ReadAll()
+	if err != nil {
 		return &StepError{Step: step, sql: want, Err: err}
 	}
 	if d.conn.TxStatus() != inTransaction {
 		return fmt.Errorf("%w: step %d ended the transaction that it shares with the others", ErrStep, step.Number)
 	}
 	d.ran = true
+	rows := written(results)
+	d.rows += rows
 	action := "migrated"
 	if d.next < d.version {
 		action = "migrated back"
 	}
-	d.log.Info(action, "step", step.Number, "name", step.Name, "duration", time.Since(start).Round(time.Millisecond))
+	d.log.Info(action, "step", step.Number, "name", step.Name, "rows", rows, "duration", time.Since(start).Round(time.Millisecond))
 	return nil
+}
+
+// written counts the rows of INSERT, UPDATE, DELETE and CREATE TABLE AS. Those that a query returns are not written.
+func written(results []*pgconn.Result) (rows int64) {
+	for _, result := range results {
+		if len(result.FieldDescriptions) == 0 {
+			rows += result.CommandTag.RowsAffected()
+		}
+	}
+	return rows
 }
 
 // expected returns the step that leads from the version reached to the one announced, and its body.

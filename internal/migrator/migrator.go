@@ -46,9 +46,11 @@ type Migrator struct {
 type Outcome struct {
 	From     Step // the zero Step for an empty database
 	To       Step
-	Newer    int  // the step of a newer image at which an application of this one can work; otherwise 0
-	Changed  bool // false if there was nothing to do
-	Progress bool // whether somebody, this instance or another, got on with the job
+	Newer    int   // the step of a newer image at which an application of this one can work; otherwise 0
+	Changed  bool  // false if there was nothing to do
+	Rows     int64 // how many rows the steps' statements have written
+	Planned  bool  // whether the way was written down and not gone
+	Progress bool  // whether somebody, this instance or another, got on with the job
 }
 
 // New returns a migrator for the steps in fsys. The error is about the set of steps, or wraps ErrTarget.
@@ -117,7 +119,7 @@ func (m *Migrator) locate(db schema.Database) (position, error) {
 	switch {
 	case err != nil:
 		return at, err
-	case at.step > m.target.Number && m.config.Action == config.Up:
+	case at.step > m.target.Number && m.config.Action != config.Down:
 		return at, fmt.Errorf("%w: the database is at step %d already, and only MIGRATE_ACTION=down goes back to %d",
 			ErrTarget, at.step, m.target.Number)
 	case at.step < m.target.Number && m.config.Action == config.Down:
@@ -140,7 +142,7 @@ func (m *Migrator) done(db schema.Database, at position) bool {
 // compatible reports whether a newer image has been here and left what an application of this one's newest step can work
 // on, as it is while a deployment is rolled back. That image knows, and has written it down.
 func (m *Migrator) compatible(db schema.Database) bool {
-	return m.config.Action == config.Up && db.Version() > m.steps.newest().Number &&
+	return m.config.Action != config.Down && db.Version() > m.steps.newest().Number &&
 		db.Oldest > 0 && db.Oldest <= m.target.Number
 }
 
@@ -185,7 +187,7 @@ func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Data
 			return outcome, err
 		}
 	}
-	if outcome.Progress, err = m.run(ctx, conn, at.step, watcher); err != nil {
+	if outcome.Progress, outcome.Rows, err = m.run(ctx, conn, at.step, watcher); err != nil {
 		return outcome, err
 	}
 	if err := m.record(ctx, conn, db.Alembic != ""); err != nil {
@@ -212,10 +214,10 @@ func present(db schema.Database, at position) []string {
 	return tables
 }
 
-// run lets golang-migrate take the steps. It reports progress if at least one of them ran.
-func (m *Migrator) run(ctx context.Context, conn *pgconn.PgConn, at int, watcher *watcher) (progress bool, err error) {
+// run lets golang-migrate take the steps. It reports progress if at least one of them ran, and how many rows were written.
+func (m *Migrator) run(ctx context.Context, conn *pgconn.PgConn, at int, watcher *watcher) (progress bool, rows int64, err error) {
 	if at == m.target.Number {
-		return false, nil
+		return false, 0, nil
 	}
 	driver := &driver{ctx: ctx, conn: conn, log: m.log, watcher: watcher, steps: m.steps, version: at}
 	if at == 0 {
@@ -224,10 +226,10 @@ func (m *Migrator) run(ctx context.Context, conn *pgconn.PgConn, at int, watcher
 	start := driver.version
 	engine, err := newEngine(m.fsys, driver)
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	err = reach(engine, driver, m.target.Number)
-	return driver.version != start, err
+	return driver.version != start, driver.rows, err
 }
 
 func newEngine(fsys fs.FS, driver *driver) (*migrate.Migrate, error) {
@@ -260,6 +262,13 @@ func reach(engine *migrate.Migrate, driver *driver, target int) error {
 // that a pepdbagent that is started with run_migrations=True finds nothing to do. At a step that is older than
 // Alembic, alembic_version stays away or becomes empty.
 func (m *Migrator) record(ctx context.Context, conn *pgconn.PgConn, hasAlembic bool) error {
+	if _, err := conn.Exec(ctx, m.recordSQL(hasAlembic)).ReadAll(); err != nil {
+		return fmt.Errorf("record the version: %w", err)
+	}
+	return nil
+}
+
+func (m *Migrator) recordSQL(hasAlembic bool) string {
 	sql := fmt.Sprintf(`
 		CREATE TABLE IF NOT EXISTS schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL);
 		DELETE FROM schema_migrations;
@@ -274,10 +283,7 @@ func (m *Migrator) record(ctx context.Context, conn *pgconn.PgConn, hasAlembic b
 	if m.target.Revision != "" {
 		sql += fmt.Sprintf("INSERT INTO alembic_version (version_num) VALUES ('%s');", m.target.Revision)
 	}
-	if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
-		return fmt.Errorf("record the version: %w", err)
-	}
-	return nil
+	return sql
 }
 
 // verify reads the database once more and compares it with the target's snapshot.

@@ -22,7 +22,14 @@ func (m *Migrator) attached() string { return schema.Fill(ownSQL, m.steps.snapsh
 // update would change all of them. It also remembers what else is attached to the tables. Tables are locked before
 // anything is done to one of them: a lock that is raised later makes deadlocks.
 func (m *Migrator) standStill(ctx context.Context, conn *pgconn.PgConn) error {
-	sql := fmt.Sprintf(`
+	if _, err := conn.Exec(ctx, m.standStillSQL()).ReadAll(); err != nil {
+		return fmt.Errorf("%w: disable triggers and rules for the time of the migration: %w", ErrStep, err)
+	}
+	return nil
+}
+
+func (m *Migrator) standStillSQL() string {
+	return fmt.Sprintf(`
 		DO $do$
 		DECLARE
 			own record;
@@ -45,18 +52,21 @@ func (m *Migrator) standStill(ctx context.Context, conn *pgconn.PgConn) error {
 			PERFORM set_config('pephub_migrate.attached', attached::text, true);
 		END
 		$do$;`, m.attached())
-	if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
-		return fmt.Errorf("%w: disable triggers and rules for the time of the migration: %w", ErrStep, err)
-	}
-	return nil
 }
 
 // handBack enables triggers and rules again, and fails if a step took something with it that is attached to a table. And it
 // lets whoever may use projects use the tables and sequences that were not there before.
 func (m *Migrator) handBack(ctx context.Context, conn *pgconn.PgConn, before []string) error {
+	if _, err := conn.Exec(ctx, m.handBackSQL(before)).ReadAll(); err != nil {
+		return fmt.Errorf("%w: after the last step: %w", ErrStep, err)
+	}
+	return nil
+}
+
+func (m *Migrator) handBackSQL(before []string) string {
 	made := slices.DeleteFunc(append(m.target.Shape.Names("table"), "schema_migrations", "alembic_version"),
 		func(table string) bool { return slices.Contains(before, table) })
-	sql := fmt.Sprintf(`
+	return fmt.Sprintf(`
 		DO $do$
 		DECLARE
 			own record;
@@ -103,8 +113,4 @@ func (m *Migrator) handBack(ctx context.Context, conn *pgconn.PgConn, before []s
 			END LOOP;
 		END
 		$do$;`, m.attached(), strings.Join(made, ","))
-	if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
-		return fmt.Errorf("%w: after the last step: %w", ErrStep, err)
-	}
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -37,6 +38,11 @@ func TestEmbeddedStepsAreFaultless(t *testing.T) {
 		t.Error("the newest step has no Alembic revision")
 	}
 	for i, step := range steps {
+		for _, name := range regexp.MustCompile(`application_name = '(.*)'`).FindAllStringSubmatch(step.up+step.down, -1) {
+			if len(name[1]) > 63 || !strings.HasPrefix(name[1], "pephub-migrate: ") {
+				t.Errorf("step %d: %q is cut off, or not for the watcher", step.Number, name[1])
+			}
+		}
 		if i > 0 && len(step.Shape.Diff(steps[i-1].Shape)) == 0 && len(step.Shape) == len(steps[i-1].Shape) {
 			t.Errorf("step %d looks like the one before", step.Number)
 		}

@@ -3,6 +3,8 @@ package migrator
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,10 +51,23 @@ func holderSQL() string {
 // begin opens the transaction and takes the lock, in one round trip. A lock that is taken is not waited for here: a
 // statement that waits holds a snapshot, which delays VACUUM and CREATE INDEX CONCURRENTLY everywhere else.
 func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
+	results, err := conn.Exec(ctx, fmt.Sprintf("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_try_advisory_xact_lock(%d); %s; %s",
+		int64(lockKey), holderSQL(), m.settingsSQL())).ReadAll()
+	if err != nil {
+		return Outcome{}, fmt.Errorf("begin: %w", err)
+	}
+	if locked := string(results[1].Rows[0][0]) == "t"; locked {
+		return Outcome{}, nil
+	}
+	return m.busy(results[2].Rows)
+}
+
+// settingsSQL makes the settings that hold until the end of the transaction, whatever the role or the database is set to.
+func (m *Migrator) settingsSQL() string {
 	settings := map[string]string{
 		// Not longer than the whole run may wait.
 		"lock_timeout": fmt.Sprintf("%dms", max(1, min(m.config.LockTimeout, m.config.WaitTimeout).Milliseconds())),
-		// A step takes as long as it takes, whatever the role or the database is set to.
+		// A step takes as long as it takes.
 		"statement_timeout":                   "0",
 		"transaction_timeout":                 "0", // PostgreSQL 17
 		"idle_in_transaction_session_timeout": "0",
@@ -70,25 +85,15 @@ func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (Outcome, err
 		"pephub_migrate.allow_data_loss":   fmt.Sprint(m.config.AllowDataLoss),
 	}
 	var values []string
-	for name, value := range settings {
-		values = append(values, fmt.Sprintf("('%s', '%s')", name, value))
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		values = append(values, fmt.Sprintf("('%s', '%s')", name, settings[name]))
 	}
-	results, err := conn.Exec(ctx, fmt.Sprintf(`
-		BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
-		SELECT pg_try_advisory_xact_lock(%[1]d);
-		%[2]s;
+	return fmt.Sprintf(`
 		SELECT set_config(name, value, true)
-		FROM (VALUES %[3]s) AS s (name, value)
+		FROM (VALUES %s) AS s (name, value)
 		WHERE name LIKE '%%.%%' OR current_setting(name, true) IS NOT NULL
 			AND (name <> 'client_connection_check_interval' OR version() ~* 'linux|darwin');`, // nowhere else can it
-		int64(lockKey), holderSQL(), strings.Join(values, ", "))).ReadAll()
-	if err != nil {
-		return Outcome{}, fmt.Errorf("begin: %w", err)
-	}
-	if locked := string(results[1].Rows[0][0]) == "t"; locked {
-		return Outcome{}, nil
-	}
-	return m.busy(results[2].Rows)
+		strings.Join(values, ", "))
 }
 
 // sayEvery is how often an instance says whom it waits for.
@@ -101,16 +106,19 @@ func (m *Migrator) sayWaiting(message string, line ...any) {
 	}
 }
 
-// busy says who holds the lock, if that is still somebody: a row of pid, application_name, since when, and whether that
-// session makes progress.
+// sayHolder says who migrates, a row of holderSQL, and reports whether that session makes progress.
+func (m *Migrator) sayHolder(holder [][]byte) (active bool) {
+	m.sayWaiting("waiting for another instance", "pid", string(holder[0]), "application_name", string(holder[1]),
+		"since", string(holder[2]))
+	return string(holder[3]) == "t"
+}
+
+// busy says who holds the lock, if that is still somebody.
 func (m *Migrator) busy(holders [][][]byte) (Outcome, error) {
 	if len(holders) == 0 {
 		return Outcome{}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
 	}
-	holder := holders[0]
-	m.sayWaiting("waiting for another instance", "pid", string(holder[0]), "application_name", string(holder[1]),
-		"since", string(holder[2]))
-	if active := string(holder[3]) == "t"; active {
+	if active := m.sayHolder(holders[0]); active {
 		return Outcome{Progress: true}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
 	}
 	return Outcome{}, fmt.Errorf("%w: another instance waits for a lock itself", postgres.ErrBusy)

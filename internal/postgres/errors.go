@@ -35,7 +35,7 @@ const (
 
 // retryable reports whether a later attempt may succeed where this one failed with err and left nothing behind.
 func retryable(err error) bool {
-	if errors.Is(err, ErrBusy) || isReadOnly(err) {
+	if errors.Is(err, ErrBusy) || isAgain(err) || isReadOnly(err) {
 		return true
 	}
 	if code := sqlState(err); code != "" {
@@ -67,6 +67,8 @@ func isReadOnly(err error) bool {
 
 // IsLockTimeout reports whether a statement gave up because somebody else held a lock for longer than lock_timeout.
 func IsLockTimeout(err error) bool { return sqlState(err) == lockNotAvailable }
+
+func isAgain(err error) bool { return errors.As(err, new(Again)) }
 
 func isBusy(err error) bool {
 	switch sqlState(err) {
@@ -136,7 +138,7 @@ func reason(err error) string {
 	var dnsErr *net.DNSError
 	var errno syscall.Errno
 	switch {
-	case errors.Is(err, ErrBusy), errors.Is(err, ErrStandby):
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrStandby), isAgain(err):
 		return err.Error()
 	case errors.As(err, &pgErr):
 		return pgErr.Message

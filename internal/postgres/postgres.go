@@ -31,6 +31,16 @@ var (
 	ErrStandby = errors.New("the server is a standby and cannot be written to")
 )
 
+// Again wraps an error of work so that the work is run again, after a longer pause than other errors make: it waits for what
+// others have to do.
+type Again struct{ Err error }
+
+// Error says what is waited for.
+func (a Again) Error() string { return a.Err.Error() }
+
+// Unwrap returns what is waited for.
+func (a Again) Unwrap() error { return a.Err }
+
 const (
 	// connectTimeout bounds one attempt at one host, unless connect_timeout says otherwise. A server that accepts
 	// and never answers may be one of several hosts.
@@ -46,6 +56,9 @@ const (
 	// at once and one that stays away is not hammered.
 	firstPause = 10 * time.Millisecond
 	lastPause  = 250 * time.Millisecond
+
+	// againPause is the longest before a look at what others have to do: hundreds may be looking, for minutes.
+	againPause = time.Second
 )
 
 // Work is one attempt on one connection. What it began and did not commit is rolled back by the time it returns; an
@@ -112,7 +125,7 @@ func logNotice(log *slog.Logger, notice *pgconn.Notice) {
 func (s *Server) Do(ctx context.Context, work Work) error {
 	defer s.close()
 	deadline := time.Now().Add(s.wait)
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+	for pause := firstPause; ; pause *= 2 {
 		progress, err := s.attempt(ctx, deadline, work)
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -124,10 +137,15 @@ func (s *Server) Do(ctx context.Context, work Work) error {
 			deadline = time.Now().Add(s.wait)
 		}
 		s.say("waiting", "reason", reason(err))
+		if isAgain(err) {
+			pause = min(pause, againPause)
+		} else {
+			pause = min(pause, lastPause)
+		}
 		if time.Now().Add(pause).After(deadline) {
 			return giveUp(err, s.wait)
 		}
-		if err := sleep(ctx, jitter(pause)); err != nil {
+		if err := Sleep(ctx, jitter(pause)); err != nil {
 			return err
 		}
 	}
@@ -191,7 +209,8 @@ func jitter(pause time.Duration) time.Duration {
 	return pause/2 + rand.N(pause/2)
 }
 
-func sleep(ctx context.Context, pause time.Duration) error {
+// Sleep returns the context's error if that ends first.
+func Sleep(ctx context.Context, pause time.Duration) error {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
@@ -204,7 +223,10 @@ func sleep(ctx context.Context, pause time.Duration) error {
 
 func giveUp(err error, wait time.Duration) error {
 	class := ErrUnreachable
-	if isBusy(err) {
+	switch {
+	case isAgain(err):
+		return fmt.Errorf("waited for %s: %w", wait, err)
+	case isBusy(err):
 		class = ErrBusy
 	}
 	return fmt.Errorf("%w within %s: %w", class, wait, err)

@@ -40,6 +40,7 @@ func TestClassification(t *testing.T) {
 		"serialization":        {server("40001"), true, false, true},
 		"lock timeout":         {server("55P03"), true, false, true},
 		"other instance":       {fmt.Errorf("%w: by x", ErrBusy), true, false, true},
+		"not yet":              {Again{errors.New("x")}, true, false, false},
 		"standby":              {ErrStandby, true, false, false},
 		"cancelled by others":  {server("57014"), true, false, false},
 		"unknown authority":    {x509.UnknownAuthorityError{}, false, true, false},
