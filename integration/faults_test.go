@@ -237,22 +237,26 @@ func TestUpgradeUnderTraffic(t *testing.T) {
 	}
 }
 
-// A standby becomes the primary in the middle of an upgrade: it takes place there, once.
-func TestFailover(t *testing.T) {
+// replicated is a primary, known as one, with a database "hub" of pepdbagent 0.11.1, and its standby, known as two.
+type replicated struct {
+	t                *testing.T
+	primary, standby testcontainers.Container
+}
+
+func newReplicated(t *testing.T) replicated {
+	t.Helper()
 	ctx := context.Background()
 	primary, err := startPostgres(ctx, "one")
 	testcontainers.CleanupContainer(t, primary)
 	if err != nil {
 		t.Fatal(err)
 	}
-	inside := func(c testcontainers.Container, command string) {
-		t.Helper()
-		if code, output, err := c.Exec(ctx, []string{"bash", "-c", command}); err != nil || code != 0 {
-			text, _ := io.ReadAll(output)
-			t.Fatalf("%s: %d %v %s", command, code, err, text)
-		}
+	if code, output, err := primary.Exec(ctx, []string{"bash", "-c",
+		`echo "host replication all all trust" >>"$PGDATA/pg_hba.conf" && psql --username postgres --command "SELECT pg_reload_conf()"`,
+	}); err != nil || code != 0 {
+		text, _ := io.ReadAll(output)
+		t.Fatalf("%d %v %s", code, err, text)
 	}
-	inside(primary, `echo "host replication all all trust" >>"$PGDATA/pg_hba.conf" && psql --username postgres --command "SELECT pg_reload_conf()"`)
 	standby, err := testcontainers.Run(ctx, "postgres:"+postgresVersion(),
 		testcontainers.WithEntrypoint("bash", "-c", `
 			mkdir -p /tmp/standby && chown postgres: /tmp/standby && chmod 700 /tmp/standby
@@ -271,15 +275,30 @@ func TestFailover(t *testing.T) {
 	for _, file := range v0111 {
 		execute(t, conn, readFile(t, "testdata/"+file))
 	}
-	before := readContent(t, conn)
+	pair := replicated{t, primary, standby}
+	pair.catchUp()
+	return pair
+}
+
+// catchUp returns when the standby has all that the primary has.
+func (r replicated) catchUp() {
+	r.t.Helper()
+	written := query(r.t, connectAt(r.t, r.primary, "postgres"), "SELECT pg_current_wal_lsn()")[0]
+	follower := connectAt(r.t, r.standby, "postgres")
+	for query(r.t, follower, "SELECT pg_last_wal_replay_lsn() >= '"+written+"'")[0] != "t" {
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// A standby becomes the primary in the middle of an upgrade: it takes place there, once.
+func TestFailover(t *testing.T) {
+	pair := newReplicated(t)
+	primary, standby := pair.primary, pair.standby
+	before := readContent(t, connectAt(t, primary, "hub"))
 	blocker := connectAt(t, primary, "hub")
 	execute(t, blocker, "BEGIN; SELECT FROM schemas")
 	run := launch(t, environment("hub", "POSTGRES_HOST", "one,two", "LOCK_TIMEOUT", "1m", "WAIT_TIMEOUT", "1m"), "adopted")
-	written := query(t, conn, "SELECT pg_current_wal_lsn()")[0]
-	follower := connectAt(t, standby, "postgres")
-	for query(t, follower, "SELECT pg_last_wal_replay_lsn() >= '"+written+"'")[0] != "t" {
-		time.Sleep(50 * time.Millisecond)
-	}
+	pair.catchUp()
 	kill(t, primary, "SIGKILL")
 	time.Sleep(500 * time.Millisecond)
 	execute(t, connectAt(t, standby, "postgres"), "SELECT pg_promote()")

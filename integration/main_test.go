@@ -120,7 +120,13 @@ func postgresVersion() string {
 // newDatabase makes a database, named after the test, and runs the files of testdata in it.
 func newDatabase(t testing.TB, files ...string) string {
 	t.Helper()
-	name := strings.ToLower(strings.NewReplacer("/", "_", " ", "_").Replace(t.Name()))
+	return newDatabaseNamed(t, "", files...)
+}
+
+// newDatabaseNamed is newDatabase for a test that needs several.
+func newDatabaseNamed(t testing.TB, suffix string, files ...string) string {
+	t.Helper()
+	name := strings.ToLower(strings.NewReplacer("/", "_", " ", "_").Replace(t.Name())) + suffix
 	admin := connect(t, "postgres")
 	execute(t, admin, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
 	t.Cleanup(func() {
