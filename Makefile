@@ -1,7 +1,7 @@
 # make test    everything that CI checks
 # make demo    an upgrade, in front of your eyes
 # make image   the container image pephub-migrate
-# make lint    formatting and static checks of Go and shell
+# make lint    formatting and static checks of Go, shell and the systemd unit
 
 POSTGRES_VERSION ?= 17
 RACE             ?= -race
@@ -28,14 +28,18 @@ endif
 test: lint
 	eval "$$(integration/offline/prepare $(GO_IMAGE) $(POSTGRES_IMAGE))" && \
 	$(GO) test $(RACE) -count 1 -timeout 30m ./...
+	$(MAKE) image
+	integration/examples
 
 lint: images
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	unformatted=$$($(GO) run cmd/gofmt -l .) && echo "$$unformatted" && test -z "$$unformatted"
 	if command -v shellcheck >/dev/null; then \
-		shellcheck .ci/run integration/demo integration/offline/prepare integration/offline/postgres-entrypoint; \
+		shellcheck .ci/run integration/demo integration/examples integration/offline/prepare integration/offline/postgres-entrypoint; \
 	else echo "shellcheck is not installed: the scripts were not checked" >&2; test -z "$$CI"; fi
+	if command -v systemd-analyze >/dev/null; then ! systemd-analyze verify --man=no examples/systemd/*.service 2>&1 | grep pephub-migrate; \
+	else echo "systemd is not installed: its unit was not checked" >&2; test -z "$$CI"; fi
 
 image: images
 	docker build --tag pephub-migrate .

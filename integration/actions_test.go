@@ -64,10 +64,10 @@ func TestPlanSaysWhatItDoes(t *testing.T) {
 	run.want(t, 0,
 		"-- Schema public is at step 13 (pepdbagent 0.11.1): its 151 objects are as 000013_add_archives_and_bedbase_stats.schema.txt has them.\n",
 		"-- schema_migrations is not there. alembic_version says 44cb1e7a80de.\n",
-		"-- Step 14 version_schemas, about 10ms\n--   Release: pepdbagent 0.12.0 - 0.12.3: ", "\n--   Data: ", "\n--   Undo: ",
+		"-- Step 14 version_schemas, about 100ms\n--   Release: pepdbagent 0.12.0 - 0.12.3: ", "\n--   Data: ", "\n--   Undo: ",
 		"--   Locks: at most ACCESS EXCLUSIVE on projects (8 rows, ", "schemas (4 rows, ",
 		"--   Archives: to archived_schema_groups, at most the 3 rows of schema_groups\n",
-		"-- In all about 20ms", "psql -1 ", "the plan is on standard output, nothing was done")
+		"-- In all about 100ms on two cores", "psql -1 ", "the plan is on standard output, nothing was done")
 	wantUnchanged(t, db, before)
 	migrate(t, environment(db)).want(t, 0)
 	migrate(t, environment(db, "MIGRATE_ACTION", "plan")).want(t, 0, "-- The database is at step "+newest+", and on record. There is nothing to do.\n")

@@ -239,6 +239,7 @@ func runImage(ctx context.Context, env map[string]string, options ...testcontain
 		testcontainers.WithWaitStrategy(wait.ForExit().WithExitTimeout(2 * time.Minute)),
 		testcontainers.WithHostConfigModifier(func(host *container.HostConfig) {
 			host.ReadonlyRootfs = true
+			host.Memory = 16 << 20 // the examples' request
 			host.CapDrop = []string{"ALL"}
 			host.SecurityOpt = []string{"no-new-privileges"}
 		}),

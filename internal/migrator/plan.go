@@ -261,7 +261,7 @@ func (m *Migrator) summary(db schema.Database, at position, c clearing, facts fa
 		duration := step.costs.estimate(facts.tables)
 		whole += duration
 		say("")
-		say("Step %d %s, about %s", step.Number, step.Name, duration)
+		say("Step %d %s, about %s", step.Number, step.Name, roughly(duration))
 		for _, line := range strings.SplitN(step.up, "\n", 4)[:3] {
 			say("  %s", strings.TrimPrefix(line, "-- "))
 		}
@@ -272,7 +272,7 @@ func (m *Migrator) summary(db schema.Database, at position, c clearing, facts fa
 	if len(pending) == 0 {
 		say("No step is pending. The version is written down.")
 	}
-	say("In all about %s on two cores, in one transaction. Its locks are held until the end.", whole)
+	say("In all about %s on two cores, in one transaction. Its locks are held until the end.", roughly(whole))
 	say("")
 	say("The same by hand: psql -1 -q -o /dev/null -v ON_ERROR_STOP=1 -f this-file")
 	return text.String()
@@ -300,7 +300,7 @@ func inRecord(record string) string {
 
 // documentFactor is how much larger than the documents of projects are the samples that come out of them: documents are
 // compressed.
-const documentFactor = 4
+const documentFactor = 5
 
 // estimate returns how long a step takes on tables of those sizes. A table that an earlier step will make out of documents
 // is taken to be as large as those.
@@ -314,7 +314,18 @@ func (c costs) estimate(tables map[string]tableFacts) time.Duration {
 		}
 		whole += time.Duration(float64(perMegabyte) * float64(bytes) / (1 << 20))
 	}
-	return max(whole, 10*time.Millisecond).Round(10 * time.Millisecond)
+	return whole
+}
+
+// roughly rounds to what an estimate is good for.
+func roughly(duration time.Duration) time.Duration {
+	switch {
+	case duration < 100*time.Millisecond:
+		return 100 * time.Millisecond
+	case duration < 10*time.Second:
+		return duration.Round(100 * time.Millisecond)
+	}
+	return duration.Round(time.Second)
 }
 
 // sayLocks names the tables that are there already by the lock that each gets.
