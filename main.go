@@ -48,9 +48,7 @@ func run(ctx context.Context, log *slog.Logger) (migrator.Outcome, error) {
 	case config.Wait:
 		attempt = steps.Wait
 	case config.Plan:
-		attempt = func(ctx context.Context, conn *pgconn.PgConn) (migrator.Outcome, error) {
-			return steps.Plan(ctx, conn, os.Stdout)
-		}
+		attempt = steps.Plan
 	}
 	var outcome migrator.Outcome
 	server := postgres.New(cfg.Server, cfg.WaitTimeout, log)
@@ -58,7 +56,13 @@ func run(ctx context.Context, log *slog.Logger) (migrator.Outcome, error) {
 		outcome, err = attempt(ctx, conn)
 		return outcome.Progress, err
 	})
-	return outcome, err
+	if err != nil {
+		return outcome, err
+	}
+	if _, err := os.Stdout.WriteString(outcome.Plan); err != nil {
+		return outcome, fmt.Errorf("write the plan to standard output: %w", err)
+	}
+	return outcome, nil
 }
 
 // ending is one way for the program to end: the exit code, and what its caller can do.
@@ -129,7 +133,7 @@ func success(outcome migrator.Outcome) string {
 	switch {
 	case outcome.Newer > 0:
 		return fmt.Sprintf("the database is at step %d, which is newer than this image and fine for its application, nothing to do", outcome.Newer)
-	case outcome.Planned:
+	case outcome.Plan != "":
 		return "the plan is on standard output, nothing was done"
 	case !outcome.Changed:
 		return fmt.Sprintf("the database is at %s, nothing to do", to)

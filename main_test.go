@@ -111,7 +111,7 @@ func TestSuccess(t *testing.T) {
 		"the database is at step 15, nothing to do":                     {From: last, To: last},
 		"the database was at step 15 already, now it is on record":      {From: last, To: last, Changed: true},
 		"the empty database is now at step 15":                          {To: last, Changed: true},
-		"the plan is on standard output, nothing was done":              {From: first, To: last, Planned: true},
+		"the plan is on standard output, nothing was done":              {From: first, To: last, Plan: "-- x"},
 		"the database went from step 13 (pepdbagent 0.11.1) to step 15": {From: first, To: last, Changed: true},
 	} {
 		if got := success(outcome); got != want {

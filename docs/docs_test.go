@@ -74,7 +74,7 @@ type foreignKey struct {
 	name                        string
 	columns                     []string
 	parent, parentColumns, gone string // gone is what happens to the row when the parent's is deleted
-	orphans                     bool   // whether there can be a row without a parent
+	optional                    bool   // whether there can be a row without a parent
 }
 
 // tablesOf returns the tables of a shape by name, each with its parts by name.
@@ -265,7 +265,7 @@ func diagram(tables []table) string {
 	for _, table := range tables {
 		for _, key := range table.foreignKeys {
 			parent := "||"
-			if key.orphans {
+			if key.optional {
 				parent = "|o"
 			}
 			fmt.Fprintf(&text, "    %s %s--o{ %s : \"%s, %s\"\n",

@@ -4,13 +4,14 @@ package examples
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -22,8 +23,42 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// final are the exit codes of the README's table that no retry cures.
-var final = []int32{1, 2, 3, 5, 6, 7, 8, 9}
+// final returns the exit codes that no retry cures, as the README's table has them.
+func final(t *testing.T) []int32 {
+	t.Helper()
+	var codes []int32
+	for _, row := range regexp.MustCompile(`(?m)^\| (\d+) \|.*\| no \|$`).FindAllStringSubmatch(readFile(t, "../README.md"), -1) {
+		code, err := strconv.ParseInt(row[1], 10, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		codes = append(codes, int32(code))
+	}
+	if len(codes) == 0 {
+		t.Fatal("the README has no table of exit codes")
+	}
+	return codes
+}
+
+func readFile(t *testing.T, file string) string {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// systemd leaves it at those exit codes too.
+func TestSystemd(t *testing.T) {
+	var want []string
+	for _, code := range final(t) {
+		want = append(want, fmt.Sprint(code))
+	}
+	if line := "\nRestartPreventExitStatus=" + strings.Join(want, " ") + "\n"; !strings.Contains(readFile(t, "systemd/pephub-migrate.service"), line) {
+		t.Errorf("the unit does not say %q", line)
+	}
+}
 
 // Every object is one that the API knows, field by field, and every container of ours is locked down.
 func TestKubernetes(t *testing.T) {
@@ -87,12 +122,8 @@ func TestKubernetes(t *testing.T) {
 // documents splits a file of YAML at its --- lines.
 func documents(t *testing.T, file string) [][]byte {
 	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var documents [][]byte
-	for reader := yamlutil.NewYAMLReader(bufio.NewReader(bytes.NewReader(content))); ; {
+	for reader := yamlutil.NewYAMLReader(bufio.NewReader(strings.NewReader(readFile(t, file)))); ; {
 		document, err := reader.Read()
 		if errors.Is(err, io.EOF) {
 			return documents
@@ -123,8 +154,8 @@ func checkJob(t *testing.T, job batchv1.Job) {
 		t.Error("a podFailurePolicy needs restartPolicy: Never")
 	}
 	codes := job.Spec.PodFailurePolicy.Rules[0].OnExitCodes
-	if !slices.Equal(codes.Values, final) || codes.Operator != batchv1.PodFailurePolicyOnExitCodesOpIn {
-		t.Errorf("the Job fails for good on %v, want %v", codes.Values, final)
+	if !slices.Equal(codes.Values, final(t)) || codes.Operator != batchv1.PodFailurePolicyOnExitCodesOpIn {
+		t.Errorf("the Job fails for good on %v, want %v", codes.Values, final(t))
 	}
 	if *codes.ContainerName != job.Spec.Template.Spec.Containers[0].Name {
 		t.Errorf("the policy is about container %s, which is not there", *codes.ContainerName)
@@ -146,30 +177,20 @@ func checkContainer(t *testing.T, container corev1.Container) {
 
 // What the README shows is a piece of a file that the tests have seen, up to its indentation.
 func TestREADMEShowsTheExamples(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+	files, err := filepath.Glob("*/*.y*ml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var examples string
-	for _, pattern := range []string{"*/*.y*ml", "*/*.service"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			content, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			examples += string(content) + "\n"
-		}
+	for _, file := range files {
+		examples += readFile(t, file) + "\n"
 	}
-	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(readme, -1)
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(readFile(t, "../README.md"), -1)
 	if len(blocks) == 0 {
 		t.Fatal("the README shows no example")
 	}
 	for _, block := range blocks {
-		if !strings.Contains(flat(examples), flat(string(block[1]))) {
+		if !strings.Contains(flat(examples), flat(block[1])) {
 			t.Errorf("no example holds this block of the README:\n%s", block[1])
 		}
 	}

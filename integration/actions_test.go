@@ -17,7 +17,7 @@ func (c crowd) planned(env map[string]string) string {
 	return c.run(plan, `
 		/pephub-migrate >"/tmp/$POSTGRES_DB.sql" 2>"/tmp/$POSTGRES_DB.log" || { echo "plan $?"; cat "/tmp/$POSTGRES_DB.log"; }
 		export PGPASSWORD=$POSTGRES_PASSWORD
-		psql -X --host db --username "$POSTGRES_USER" -1 -q -o /dev/null -v ON_ERROR_STOP=1 -f "/tmp/$POSTGRES_DB.sql" "$POSTGRES_DB" 2>&1
+		psql -X --host db --username "$POSTGRES_USER" -1 -q -o /dev/null -f "/tmp/$POSTGRES_DB.sql" "$POSTGRES_DB" 2>&1
 		echo "psql $?"`)
 }
 
@@ -67,7 +67,8 @@ func TestPlanSaysWhatItDoes(t *testing.T) {
 		"-- Step 14 version_schemas, about 100ms\n--   Release: pepdbagent 0.12.0 - 0.12.3: ", "\n--   Data: ", "\n--   Undo: ",
 		"--   Locks: at most ACCESS EXCLUSIVE on projects (8 rows, ", "schemas (4 rows, ",
 		"--   Archives: to archived_schema_groups, at most the 3 rows of schema_groups\n",
-		"-- In all about 100ms on two cores", "psql -1 ", "the plan is on standard output, nothing was done")
+		"-- In all about 100ms on two cores", "psql -1 ",
+		"the plan is on standard output, nothing was done")
 	wantUnchanged(t, db, before)
 	migrate(t, environment(db)).want(t, 0)
 	migrate(t, environment(db, "MIGRATE_ACTION", "plan")).want(t, 0, "-- The database is at step "+newest+", and on record. There is nothing to do.\n")
@@ -77,13 +78,15 @@ func TestPlanSaysWhatItDoes(t *testing.T) {
 // A plan is for the database that it was made for. On any other, and beside another instance, it does nothing.
 func TestPlanIsForOneDatabase(t *testing.T) {
 	c := newCrowd(t)
-	for name, test := range map[string]struct{ change, edit, says string }{
-		"changed": {"CREATE TABLE schema_records (id integer)", "", "the database has changed since this plan was made"},
+	for name, test := range map[string]struct{ change, edit, flags, says string }{
+		"changed": {"CREATE TABLE schema_records (id integer)", "", "-1", "the database has changed since this plan was made"},
 		"leftover is filled": {
-			"INSERT INTO schema_records (namespace, name, private) VALUES ('ada', 'x', false)", "", "a table that is to be dropped is not empty any more",
+			"INSERT INTO schema_records (namespace, name, private) VALUES ('ada', 'x', false)", "", "-1",
+			"a table that is to be dropped is not empty any more",
 		},
-		"another instance": {"", "", "an instance of pephub-migrate is migrating"},
-		"edited":           {"", "/^CREATE INDEX .* stars_project_id_idx/d", "the result is not what it should be"},
+		"another instance":       {"", "", "-1", "an instance of pephub-migrate is migrating"},
+		"edited":                 {"", "/^CREATE INDEX .* stars_project_id_idx/d", "-1", "the result is not what it should be"},
+		"not as one transaction": {"", "", "", "run this as one transaction"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := newDatabase(t, v0111...)
@@ -98,13 +101,40 @@ func TestPlanIsForOneDatabase(t *testing.T) {
 			}
 			before := dump(t, db)
 			got := c.run(environment(db), `
-				PGPASSWORD=$POSTGRES_PASSWORD psql -X --host db --username "$POSTGRES_USER" -1 -q -o /dev/null -f "/tmp/$POSTGRES_DB.sql" "$POSTGRES_DB" 2>&1`)
+				PGPASSWORD=$POSTGRES_PASSWORD psql -X --host db --username "$POSTGRES_USER" `+test.flags+` -q -o /dev/null -f "/tmp/$POSTGRES_DB.sql" "$POSTGRES_DB" 2>&1`)
 			if !strings.Contains(got, test.says) {
 				t.Errorf("got %s", got)
 			}
 			wantUnchanged(t, db, before)
 		})
 	}
+}
+
+// Who may look need not be who may alter: the tables that a plan makes belong to the owner of the others, whoever made it.
+func TestPlanOfReader(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	conn := connect(t, db)
+	execute(t, conn, `
+		CREATE ROLE planner LOGIN PASSWORD 'look'; CREATE ROLE tablesowner; GRANT CREATE ON SCHEMA public TO tablesowner;
+		GRANT SELECT ON ALL TABLES IN SCHEMA public TO planner;
+		DO $$
+		DECLARE
+			t text;
+		BEGIN
+			FOR t IN SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' LOOP
+				EXECUTE format('ALTER TABLE %I OWNER TO tablesowner', t);
+			END LOOP;
+		END
+		$$`)
+	t.Cleanup(func() { execute(t, conn, "DROP OWNED BY planner, tablesowner CASCADE; DROP ROLE planner, tablesowner") })
+	c := newCrowd(t)
+	c.run(environment(db, "MIGRATE_ACTION", "plan", "POSTGRES_USER", "planner", "POSTGRES_PASSWORD", "look"), `/pephub-migrate >/tmp/plan.sql`)
+	if got := c.run(environment(db), `
+		PGPASSWORD=$POSTGRES_PASSWORD psql -X --host db --username "$POSTGRES_USER" -1 -q -o /dev/null -f /tmp/plan.sql "$POSTGRES_DB" 2>&1`); got != "" {
+		t.Errorf("got %s", got)
+	}
+	wantNewest(t, db)
+	wantRows(t, db, "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'", "tablesowner")
 }
 
 // check reads, and no more: a role that may do nothing else suffices, and a lock that somebody holds is no matter.

@@ -117,8 +117,11 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			execute(t, admin, "CREATE DATABASE "+pgx.Identifier{db}.Sanitize()+" TEMPLATE "+template)
 			got := one.run(environment(db), fmt.Sprintf(`
 				/pephub-migrate 2>/tmp/log & sleep %.3f; kill -KILL $! 2>/dev/null; wait $!; echo $?`, rand.Float64()*2))
-			if strings.Contains(got, "137") {
+			switch {
+			case strings.Contains(got, "137"):
 				killed++
+			case got != "0\n":
+				t.Errorf("got %s", got)
 			}
 			conn := connect(t, db)
 			wantNobody(t, conn)
@@ -135,6 +138,9 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		})
 	}
 	t.Logf("%d were killed; versions afterwards: %v", killed, outcomes)
+	if killed == 0 {
+		t.Error("none was killed")
+	}
 }
 
 // Whatever answers in PostgreSQL's place, the run gives up in time, in little memory, and says so in a few lines.

@@ -117,7 +117,9 @@ func upgradeThrough(t testing.TB, address, database string) (migrator.Outcome, e
 	server.Host, server.Port, server.Fallbacks = host, uint16(number), nil
 	log := slog.New(slog.DiscardHandler)
 	const limit = 10 * time.Second
-	steps, err := migrator.New(migrations.FS, config.Config{Action: config.Up, WaitTimeout: limit, LockTimeout: limit}, log)
+	steps, err := migrator.New(migrations.FS, config.Config{
+		Action: config.Up, Server: server, WaitTimeout: limit, LockTimeout: limit,
+	}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -168,6 +168,16 @@ func TestTerminationMessage(t *testing.T) {
 		"; check that the server runs, that POSTGRES_HOST leads to it") // joined by a semicolon there only
 }
 
+// An attempt that gets as far as the same lock again and again is no progress.
+func TestBlockedAfterSomeSteps(t *testing.T) {
+	db := newDatabase(t, "pepdbagent-0.9.0.sql")
+	blocker := connect(t, db)
+	execute(t, blocker, "BEGIN; LOCK TABLE views IN ROW EXCLUSIVE MODE") // which step 15 wants, after five others
+	start := time.Now()
+	migrate(t, environment(db, "WAIT_TIMEOUT", "2s", "LOCK_TIMEOUT", "500ms")).want(t, 11, "step=14", "waits_for=views")
+	t.Logf("it took %s", time.Since(start))
+}
+
 // Replicas that wait for each other's turn are no progress while the one with the lock waits for a session that never
 // lets go of a table.
 func TestBlockedByAnotherSession(t *testing.T) {

@@ -42,13 +42,13 @@ func move(t *testing.T, fsys fs.FS, database, action string, target int) error {
 func run(t *testing.T, fsys fs.FS, database string, cfg config.Config) error {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	cfg.WaitTimeout, cfg.LockTimeout = time.Second, time.Second
+	conn := connect(t, database)
+	defer conn.Close(context.Background())
+	cfg.Server, cfg.WaitTimeout, cfg.LockTimeout = &conn.Config().Config, time.Second, time.Second
 	steps, err := migrator.New(fsys, cfg, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn := connect(t, database)
-	defer conn.Close(context.Background())
 	_, err = steps.Migrate(context.Background(), conn.PgConn())
 	return err
 }

@@ -11,19 +11,20 @@ import (
 	"pephub-migrate/internal/schema"
 )
 
-// actAs makes new tables belong to the owner of the old ones: an application that is not a superuser could not read what a
-// superuser has made.
-func actAs(ctx context.Context, conn *pgconn.PgConn, owner string) error {
-	if owner == "" {
-		return nil
-	}
-	if _, err := conn.Exec(ctx, actAsSQL(owner)).ReadAll(); err != nil {
-		return fmt.Errorf("act as %s, who owns the tables: %w", owner, err)
-	}
-	return nil
+// actAsSQL makes new tables belong to the owner of the old ones, if that is one role, another one, and one that this one can
+// act as: an application that is not a superuser could not read what a superuser has made.
+func (m *Migrator) actAsSQL() string {
+	return schema.Fill(`
+		SELECT set_config('role', pg_get_userbyid(o.owner)::text, true)
+		FROM (
+			SELECT max(relowner) AS owner
+			FROM pg_class
+			WHERE relnamespace = to_regnamespace(quote_ident(current_schema()))
+				AND relname = ANY ('{{tables}}'::name[] || '{schema_migrations,alembic_version}'::name[])
+			HAVING max(relowner) = min(relowner)
+		) AS o
+		WHERE o.owner <> current_user::regrole AND pg_has_role(o.owner, 'MEMBER');`, m.steps.snapshots())
 }
-
-func actAsSQL(owner string) string { return "SET LOCAL ROLE " + owner }
 
 // nameUndecided logs the projects that nobody can say the schema of, if there are any. pepdbagent 0.12 works on the tables
 // of 0.11 if somebody adds users.number_of_schemas for it; it then takes projects.schema_id for the number of a version,
@@ -59,10 +60,10 @@ type clearing struct {
 	sql        string   // empty if there is nothing to drop
 }
 
-// clear decides what becomes of the leftovers, of which some are full of rows. The steps make the empty ones anew. One that
+// sortOut decides what becomes of the leftovers, of which some are full of rows. The steps make the empty ones anew. One that
 // holds rows stays as it is, if its step can live with that; otherwise the database is refused, because nobody can tell
 // where the rows belong. So is one that no application has made.
-func (s Steps) clear(leftovers schema.Shape, full []string) (clearing, error) {
+func (s Steps) sortOut(leftovers schema.Shape, full []string) (clearing, error) {
 	var c clearing
 	var refused []string
 	for _, table := range slices.Sorted(slices.Values(leftovers.Names("table"))) {
@@ -100,7 +101,7 @@ func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, lef
 	if err != nil {
 		return err
 	}
-	c, err := m.steps.clear(leftovers, full)
+	c, err := m.steps.sortOut(leftovers, full)
 	if err != nil {
 		return err
 	}

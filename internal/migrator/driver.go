@@ -23,6 +23,7 @@ type driver struct {
 	watcher *watcher
 	steps   Steps
 	version int   // the step reached, or database.NilVersion
+	taken   int   // how many steps were taken
 	rows    int64 // how many rows the statements of all steps have written
 
 	next int  // the version that golang-migrate has announced
@@ -47,6 +48,7 @@ func (d *driver) SetVersion(version int, dirty bool) error {
 		return fmt.Errorf("%w: nothing was run to get from step %d to %d", ErrStep, d.version, version)
 	}
 	d.version = version
+	d.taken++
 	return nil
 }
 

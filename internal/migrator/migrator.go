@@ -38,19 +38,21 @@ type Migrator struct {
 	target Step
 	config config.Config
 	log    *slog.Logger
-	logged bool      // whether the log says where the database was found
-	said   time.Time // when the log last said for whom this instance waits
+	logged bool                 // whether the log says where the database was found
+	said   map[string]time.Time // when the log last had each message that comes again and again
+
+	furthest int // how many steps any attempt has got through
 }
 
 // Outcome is where a database was and where it is now. Of an attempt that failed, only Progress counts.
 type Outcome struct {
 	From     Step // the zero Step for an empty database
 	To       Step
-	Newer    int   // the step of a newer image at which an application of this one can work; otherwise 0
-	Changed  bool  // false if there was nothing to do
-	Rows     int64 // how many rows the steps' statements have written
-	Planned  bool  // whether the way was written down and not gone
-	Progress bool  // whether somebody, this instance or another, got on with the job
+	Newer    int    // the step of a newer image at which an application of this one can work; otherwise 0
+	Changed  bool   // false if there was nothing to do
+	Rows     int64  // how many rows the steps' statements have written
+	Plan     string // what would be done, instead of doing it
+	Progress bool   // whether somebody, this instance or another, got on with the job
 }
 
 // New returns a migrator for the steps in fsys. The error is about the set of steps, or wraps ErrTarget.
@@ -74,6 +76,7 @@ func New(fsys fs.FS, cfg config.Config, log *slog.Logger) (*Migrator, error) {
 		target: target,
 		config: cfg,
 		log:    log,
+		said:   map[string]time.Time{},
 	}, nil
 }
 
@@ -174,8 +177,10 @@ func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Data
 		return outcome, nil
 	}
 	outcome.Changed = true
-	if err := actAs(ctx, conn, db.Owner); err != nil {
-		return outcome, err
+	if at.step > 0 {
+		if _, err := conn.Exec(ctx, m.actAsSQL()).ReadAll(); err != nil {
+			return outcome, fmt.Errorf("act as the owner of the tables: %w", err)
+		}
 	}
 	if err := m.removeLeftovers(ctx, conn, at.leftovers); err != nil {
 		return outcome, err
@@ -214,7 +219,8 @@ func present(db schema.Database, at position) []string {
 	return tables
 }
 
-// run lets golang-migrate take the steps. It reports progress if at least one of them ran, and how many rows were written.
+// run lets golang-migrate take the steps, and returns how many rows were written. It reports progress if it got further than
+// any attempt before: one that only gets as far as the same lock again and again is none.
 func (m *Migrator) run(ctx context.Context, conn *pgconn.PgConn, at int, watcher *watcher) (progress bool, rows int64, err error) {
 	if at == m.target.Number {
 		return false, 0, nil
@@ -223,13 +229,14 @@ func (m *Migrator) run(ctx context.Context, conn *pgconn.PgConn, at int, watcher
 	if at == 0 {
 		driver.version = database.NilVersion
 	}
-	start := driver.version
 	engine, err := newEngine(m.fsys, driver)
 	if err != nil {
 		return false, 0, err
 	}
 	err = reach(engine, driver, m.target.Number)
-	return driver.version != start, driver.rows, err
+	progress = driver.taken > m.furthest
+	m.furthest = max(m.furthest, driver.taken)
+	return progress, driver.rows, err
 }
 
 func newEngine(fsys fs.FS, driver *driver) (*migrate.Migrate, error) {

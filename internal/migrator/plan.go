@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"regexp"
 	"slices"
@@ -19,64 +18,50 @@ import (
 	"pephub-migrate/internal/schema"
 )
 
-// Plan writes what Migrate would do, as a script for psql that does the same, and does nothing. It only reads, takes no lock,
-// and a standby will do. The error is as for Check, but that there is something to do is none.
-func (m *Migrator) Plan(ctx context.Context, conn *pgconn.PgConn, w io.Writer) (Outcome, error) {
-	outcome, pending, err := m.find(ctx, conn)
-	if err != nil && !errors.Is(err, ErrPending) {
-		return outcome, err
-	}
-	var script string
+// Plan returns what Migrate would do, as a script for psql that does the same, and does nothing. It only reads; a standby will
+// do. The error is as for Check, but that there is something to do is none.
+func (m *Migrator) Plan(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
+	found, err := m.assess(ctx, conn)
 	switch {
-	case outcome.Newer > 0:
-		script = fmt.Sprintf("-- The database is at step %d, which is newer than this image and fine for its application. There is nothing to do.\n", outcome.Newer)
-	case err == nil:
-		script = fmt.Sprintf("-- The database is at step %d, and on record. There is nothing to do.\n", outcome.To.Number)
+	case errors.Is(err, ErrPending):
+		found.outcome.Plan, err = m.script(ctx, conn, found)
+	case err != nil:
+	case found.outcome.Newer > 0:
+		found.outcome.Plan = fmt.Sprintf("-- The database is at step %d, which is newer than this image and fine for its application. "+
+			"There is nothing to do.\n", found.outcome.Newer)
 	default:
-		if script, err = m.script(ctx, conn, pending); err != nil {
-			return outcome, err
-		}
+		found.outcome.Plan = fmt.Sprintf("-- The database is at step %d, and on record. There is nothing to do.\n", m.target.Number)
 	}
-	if _, err := io.WriteString(w, script); err != nil {
-		return outcome, fmt.Errorf("write the plan: %w", err)
-	}
-	outcome.Planned = true
-	return outcome, nil
+	return found.outcome, err
 }
 
-// script looks once more, at all that the script depends on, and returns it.
-func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, pending []Step) (string, error) {
-	db, at, err := m.settled(ctx, conn)
+// script puts together what Migrate runs, in its order, between two looks at the database that stop it.
+func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assessment) (string, error) {
+	sizes, err := m.tableSizes(ctx, conn, found.db)
 	if err != nil {
 		return "", err
 	}
-	c, err := m.preview(ctx, conn, at.leftovers)
-	if err != nil {
-		return "", err
-	}
-	facts, err := m.facts(ctx, conn, db)
-	if err != nil {
-		return "", err
-	}
+	db, at := found.db, found.at
 	parts := []string{
-		m.summary(db, at, c, facts, pending),
-		title("Nobody else migrates meanwhile, and the settings hold until the end of the transaction"),
-		lockOrFail(), dedent(m.settingsSQL()),
+		m.summary(found, sizes),
+		title("All of it or nothing, nobody else meanwhile, and settings that hold until the end of the transaction"),
+		beginSQL(), dedent(m.settingsSQL()),
 		title("Unqualified names lead to PEPhub's tables"),
 		m.reader.Where + ";\n",
 		title("Is the database still as it was when this plan was made?"),
-		m.expect(facts.fingerprint, "true", "the database has changed since this plan was made; make another"),
+		m.expect(fingerprint(db.Shape, db.Recorded, db.Alembic, db.Oldest), "true",
+			"the database has changed since this plan was made; make another"),
 	}
-	if db.Owner != "" {
-		parts = append(parts, title("New tables belong to the owner of the old ones"), actAsSQL(db.Owner)+";\n")
+	if at.step > 0 {
+		parts = append(parts, title("New tables belong to the owner of the old ones"), dedent(m.actAsSQL()))
 	}
-	if c.sql != "" {
-		parts = append(parts, title("Empty tables of a newer application make way for the steps"), dropIfEmpty(c))
+	if found.clearing.sql != "" {
+		parts = append(parts, title("Empty tables of a newer application make way for the steps"), dropIfEmpty(found.clearing))
 	}
 	if at.step > 0 {
 		parts = append(parts, title("Triggers and rules of your own stand still"), dedent(m.standStillSQL()))
 	}
-	for _, step := range pending {
+	for _, step := range found.pending {
 		parts = append(parts, title(fmt.Sprintf("Step %d: %s", step.Number, step.Name)), step.up)
 	}
 	parts = append(parts, title("The version is written down"), dedent(m.recordSQL(db.Alembic != "")))
@@ -84,8 +69,7 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, pending []St
 		parts = append(parts, title("Triggers and rules are enabled again, and grants extended to new tables"),
 			dedent(m.handBackSQL(present(db, at))))
 	}
-	parts = append(parts, title("Is the result what it should be?"),
-		m.expect(m.fingerprint(db, at), m.wanted(), "the result is not what it should be"))
+	parts = append(parts, title("Is the result what it should be?"), m.expect(m.result(db, at), m.wanted(), "the result is not what it should be"))
 	return strings.Join(parts, "\n"), nil
 }
 
@@ -99,9 +83,17 @@ func dedent(sql string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(strings.TrimSpace(sql), "\n\t\t", "\n"), "\t", "    ") + "\n"
 }
 
-func lockOrFail() string {
-	return fmt.Sprintf(`DO $do$
+// beginSQL stops a psql that was told neither to stop at an error nor to run all in one transaction. A setting that is local
+// to the transaction is gone in the next statement where every statement is one.
+func beginSQL() string {
+	return fmt.Sprintf(`\set ON_ERROR_STOP on
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
+SET LOCAL pephub_migrate.plan = 'on';
+DO $do$
 BEGIN
+    IF coalesce(current_setting('pephub_migrate.plan', true), '') <> 'on' THEN
+        RAISE EXCEPTION 'run this as one transaction: psql -1';
+    END IF;
     IF NOT pg_try_advisory_xact_lock(%d) THEN
         RAISE EXCEPTION 'an instance of pephub-migrate is migrating this database';
     END IF;
@@ -134,7 +126,7 @@ $do$;
 // fingerprintSQL is the query for the fingerprint of the database's shape, of those lines for which the condition holds.
 func (m *Migrator) fingerprintSQL(condition string) string {
 	return fmt.Sprintf("SELECT encode(sha256(convert_to(string_agg(line, chr(10) ORDER BY line COLLATE \"C\"), 'UTF8')), 'hex')\nFROM (\n%s\n) AS look\nWHERE %s",
-		strings.TrimSpace(m.reader.Lines), condition)
+		strings.Join(m.reader.Lines, "\nUNION ALL\n"), condition)
 }
 
 // expect is a statement that fails with a message unless the database has a fingerprint.
@@ -166,37 +158,45 @@ func (m *Migrator) wanted() string {
 	return fmt.Sprintf("line NOT LIKE 'index %%'\n    OR split_part(line, ': ', 1) IN (%s)", strings.Join(indexes, ", "))
 }
 
-// fingerprint is that of the result: the target's shape, or that which is there if no step is pending, and the lines of the
-// version tables.
-func (m *Migrator) fingerprint(db schema.Database, at position) string {
+// result is the fingerprint of the database afterwards: the target's shape, or that which is there if no step is pending.
+func (m *Migrator) result(db schema.Database, at position) string {
 	shape := m.target.Shape
 	if at.step == m.target.Number {
 		shape, _ = db.Shape.Split(m.target.Shape)
 	}
-	lines := []string{fmt.Sprintf("schema_migrations: %d", m.target.Number), fmt.Sprintf("oldest_step: %d", m.target.Oldest)}
-	switch {
-	case m.target.Revision != "":
-		lines = append(lines, "alembic_version: "+m.target.Revision)
-	case db.Alembic != "":
-		lines = append(lines, "alembic_version: "+schema.Empty)
+	alembic := m.target.Revision
+	if alembic == "" && db.Alembic != "" {
+		alembic = schema.Empty
 	}
+	return fingerprint(shape, strconv.Itoa(m.target.Number), alembic, m.target.Oldest)
+}
+
+// fingerprint is what fingerprintSQL makes of a database with that shape and those lines of the version tables.
+func fingerprint(shape schema.Shape, recorded, alembic string, oldest int) string {
+	var lines []string
 	for line := range strings.Lines(shape.String()) {
 		lines = append(lines, strings.TrimSuffix(line, "\n"))
+	}
+	if recorded != "" {
+		lines = append(lines, "schema_migrations: "+recorded)
+	}
+	if alembic != "" {
+		lines = append(lines, "alembic_version: "+alembic)
+	}
+	if oldest != 0 {
+		lines = append(lines, fmt.Sprintf("oldest_step: %d", oldest))
+	}
+	if len(lines) == 0 {
+		return "" // as string_agg has it, where there is nothing
 	}
 	slices.Sort(lines)
 	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))
 	return hex.EncodeToString(sum[:])
 }
 
-// facts is what a plan says of the database as it is.
-type facts struct {
-	fingerprint string
-	tables      map[string]tableFacts
-}
-
-// tableFacts is the size of a table, with what is kept out of line but without indexes, and its rows in words: counted if
+// tableSize is the size of a table, with what is kept out of line but without indexes, and its rows in words: counted if
 // that is soon done, otherwise the planner's guess.
-type tableFacts struct {
+type tableSize struct {
 	bytes int64
 	rows  string
 }
@@ -206,10 +206,10 @@ const soonCounted = 16 << 20
 
 var plannersRows = regexp.MustCompile(`rows=(\d+)`)
 
-// facts asks in one round trip.
-func (m *Migrator) facts(ctx context.Context, conn *pgconn.PgConn, db schema.Database) (facts, error) {
+// tableSizes asks in one round trip.
+func (m *Migrator) tableSizes(ctx context.Context, conn *pgconn.PgConn, db schema.Database) (map[string]tableSize, error) {
 	tables := slices.Sorted(slices.Values(db.Shape.Names("table")))
-	questions := []string{m.reader.Where, m.fingerprintSQL("true")}
+	questions := []string{m.reader.Where}
 	for _, table := range tables {
 		questions = append(questions, fmt.Sprintf(`
 			SELECT pg_table_size('%[1]s'), CASE WHEN pg_table_size('%[1]s') < %[2]d THEN (SELECT count(*) FROM %[1]s) END`,
@@ -217,37 +217,37 @@ func (m *Migrator) facts(ctx context.Context, conn *pgconn.PgConn, db schema.Dat
 	}
 	results, err := conn.Exec(ctx, strings.Join(questions, ";\n")).ReadAll()
 	if err != nil {
-		return facts{}, fmt.Errorf("look at the sizes of the tables: %w", err)
+		return nil, fmt.Errorf("look at the sizes of the tables: %w", err)
 	}
-	found := facts{fingerprint: string(results[1].Rows[0][0]), tables: map[string]tableFacts{}}
+	sizes := map[string]tableSize{}
 	for i, table := range tables {
-		size, guess := results[2+2*i].Rows[0], plannersRows.FindSubmatch(results[3+2*i].Rows[0][0])
+		size, guess := results[1+2*i].Rows[0], plannersRows.FindSubmatch(results[2+2*i].Rows[0][0])
 		bytes, err := strconv.ParseInt(string(size[0]), 10, 64)
 		if err != nil || guess == nil {
-			return facts{}, fmt.Errorf("the server does not say how large table %s is", table)
+			return nil, fmt.Errorf("the server does not say how large table %s is", table)
 		}
 		rows := "about " + string(guess[1])
 		if size[1] != nil {
 			rows = string(size[1])
 		}
-		found.tables[table] = tableFacts{bytes, rows}
+		sizes[table] = tableSize{bytes, rows}
 	}
-	return found, nil
+	return sizes, nil
 }
 
 // summary is the part of the plan that is for a person.
-func (m *Migrator) summary(db schema.Database, at position, c clearing, facts facts, pending []Step) string {
+func (m *Migrator) summary(found assessment, sizes map[string]tableSize) string {
+	db, from, c := found.db, found.outcome.From, found.clearing
 	var text strings.Builder
 	say := func(format string, values ...any) {
 		fmt.Fprintf(&text, strings.TrimSpace("-- "+format)+"\n", values...)
 	}
-	from, _ := m.steps.find(at.step)
 	say("What MIGRATE_ACTION=up would do. Nothing has been done.")
 	say("")
-	if at.step == 0 {
+	if from.Number == 0 {
 		say("Schema %s is empty.", db.Schema)
 	} else {
-		say("Schema %s is at step %d (%s): %s.", db.Schema, at.step, from.Release, from.recognised(db.Shape, at.leftovers))
+		say("Schema %s is at step %d (%s): %s.", db.Schema, from.Number, from.Release, from.likeness(db.Shape, found.at.leftovers))
 	}
 	say("schema_migrations %s. alembic_version %s.", inRecord(db.Recorded), inRecord(db.Alembic))
 	if len(c.keep) > 0 {
@@ -257,29 +257,29 @@ func (m *Migrator) summary(db schema.Database, at position, c clearing, facts fa
 		say("Tables that a newer application has made, which are empty and make way: %s.", strings.Join(c.drop, ", "))
 	}
 	var whole time.Duration
-	for _, step := range pending {
-		duration := step.costs.estimate(facts.tables)
+	for _, step := range found.pending {
+		duration := step.costs.estimate(sizes)
 		whole += duration
 		say("")
 		say("Step %d %s, about %s", step.Number, step.Name, roughly(duration))
 		for _, line := range strings.SplitN(step.up, "\n", 4)[:3] {
 			say("  %s", strings.TrimPrefix(line, "-- "))
 		}
-		step.costs.sayLocks(say, facts.tables)
-		step.costs.sayArchives(say, facts.tables)
+		step.costs.sayLocks(say, sizes)
+		step.costs.sayArchives(say, sizes)
 	}
 	say("")
-	if len(pending) == 0 {
+	if len(found.pending) == 0 {
 		say("No step is pending. The version is written down.")
 	}
 	say("In all about %s on two cores, in one transaction. Its locks are held until the end.", roughly(whole))
 	say("")
-	say("The same by hand: psql -1 -q -o /dev/null -v ON_ERROR_STOP=1 -f this-file")
+	say("The same by hand: psql -1 -q -o /dev/null -f this-file")
 	return text.String()
 }
 
-// recognised says why a shape is taken for this step's.
-func (s Step) recognised(shape, leftovers schema.Shape) string {
+// likeness says why a shape is taken for this step's.
+func (s Step) likeness(shape, leftovers schema.Shape) string {
 	objects := len(shape) - len(leftovers)
 	common, _ := shape.Split(s.Shape)
 	if len(common.Diff(s.Shape)) > 0 {
@@ -304,7 +304,7 @@ const documentFactor = 5
 
 // estimate returns how long a step takes on tables of those sizes. A table that an earlier step will make out of documents
 // is taken to be as large as those.
-func (c costs) estimate(tables map[string]tableFacts) time.Duration {
+func (c costs) estimate(tables map[string]tableSize) time.Duration {
 	var whole time.Duration
 	for table, perMegabyte := range c.work {
 		size, ok := tables[table]
@@ -329,12 +329,12 @@ func roughly(duration time.Duration) time.Duration {
 }
 
 // sayLocks names the tables that are there already by the lock that each gets.
-func (c costs) sayLocks(say func(string, ...any), tables map[string]tableFacts) {
+func (c costs) sayLocks(say func(string, ...any), tables map[string]tableSize) {
 	byMode := map[string][]string{}
 	for _, table := range slices.Sorted(maps.Keys(c.locks)) {
-		if facts, ok := tables[table]; ok {
+		if size, ok := tables[table]; ok {
 			byMode[c.locks[table]] = append(byMode[c.locks[table]],
-				fmt.Sprintf("%s (%s rows, %s)", table, facts.rows, inBytes(facts.bytes)))
+				fmt.Sprintf("%s (%s rows, %s)", table, size.rows, inBytes(size.bytes)))
 		}
 	}
 	for _, mode := range slices.Sorted(maps.Keys(byMode)) {
@@ -342,11 +342,11 @@ func (c costs) sayLocks(say func(string, ...any), tables map[string]tableFacts) 
 	}
 }
 
-func (c costs) sayArchives(say func(string, ...any), tables map[string]tableFacts) {
+func (c costs) sayArchives(say func(string, ...any), tables map[string]tableSize) {
 	for _, archive := range slices.Sorted(maps.Keys(c.archives)) {
 		source := c.archives[archive]
-		if facts, ok := tables[source]; ok {
-			say("  Archives: to %s, at most the %[3]s rows of %[2]s", archive, source, facts.rows)
+		if size, ok := tables[source]; ok {
+			say("  Archives: to %s, at most the %[3]s rows of %[2]s", archive, source, size.rows)
 		} else {
 			say("  Archives: to %s, at most the rows that %s will have", archive, source)
 		}

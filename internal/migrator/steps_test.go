@@ -34,6 +34,9 @@ func TestEmbeddedStepsAreFaultless(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := steps.Check(); err != nil {
+		t.Error(err)
+	}
 	if steps.newest().Revision == "" {
 		t.Error("the newest step has no Alembic revision")
 	}
@@ -93,11 +96,19 @@ func TestLoadRefusesFaultySets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			set := twoSteps()
 			test.spoil(set)
-			if _, err := Load(set); err == nil || !strings.Contains(err.Error(), test.says) {
+			if err := loadAndCheck(set); err == nil || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("got %v, want %q", err, test.says)
 			}
 		})
 	}
+}
+
+func loadAndCheck(fsys fs.FS) error {
+	steps, err := Load(fsys)
+	if err != nil {
+		return err
+	}
+	return steps.Check()
 }
 
 func set(file, content string) func(fstest.MapFS) {
@@ -115,7 +126,7 @@ func TestLoadAllowsBlocks(t *testing.T) {
 		$$;
 		DO $body$ BEGIN NULL; END; $body$; /* ; COMMIT; */
 		SELECT '; COMMIT;', CASE WHEN true THEN 1 END; -- ; ROLLBACK; CONCURRENTLY`)(steps)
-	if _, err := Load(steps); err != nil {
+	if err := loadAndCheck(steps); err != nil {
 		t.Error(err)
 	}
 }

@@ -62,11 +62,15 @@ func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (Outcome, err
 	return m.busy(results[2].Rows)
 }
 
+// lockTimeout is not longer than the whole run may wait.
+func (m *Migrator) lockTimeout() time.Duration {
+	return max(time.Millisecond, min(m.config.LockTimeout, m.config.WaitTimeout))
+}
+
 // settingsSQL makes the settings that hold until the end of the transaction, whatever the role or the database is set to.
 func (m *Migrator) settingsSQL() string {
 	settings := map[string]string{
-		// Not longer than the whole run may wait.
-		"lock_timeout": fmt.Sprintf("%dms", max(1, min(m.config.LockTimeout, m.config.WaitTimeout).Milliseconds())),
+		"lock_timeout": fmt.Sprintf("%dms", m.lockTimeout().Milliseconds()),
 		// A step takes as long as it takes.
 		"statement_timeout":                   "0",
 		"transaction_timeout":                 "0", // PostgreSQL 17
@@ -100,16 +104,20 @@ func (m *Migrator) settingsSQL() string {
 const sayEvery = 10 * time.Second
 
 func (m *Migrator) sayWaiting(message string, line ...any) {
-	if time.Since(m.said) >= sayEvery {
-		m.said = time.Now()
+	if time.Since(m.said[message]) >= sayEvery {
+		m.said[message] = time.Now()
 		m.log.Info(message, line...)
 	}
 }
 
-// sayHolder says who migrates, a row of holderSQL, and reports whether that session makes progress.
+// sayHolder says who migrates, a row of holderSQL, and reports whether that session makes progress. A role that may not see
+// what other roles do is told neither since when nor that: then it is taken to make some.
 func (m *Migrator) sayHolder(holder [][]byte) (active bool) {
-	m.sayWaiting("waiting for another instance", "pid", string(holder[0]), "application_name", string(holder[1]),
-		"since", string(holder[2]))
+	line := []any{"pid", string(holder[0]), "application_name", string(holder[1])}
+	if since := holder[2]; since != nil {
+		line = append(line, "since", string(since))
+	}
+	m.sayWaiting("waiting for another instance", line...)
 	return string(holder[3]) == "t"
 }
 

@@ -17,6 +17,9 @@ const (
 	// tick is how often a transaction that lasts says so.
 	tick = 5 * time.Second
 
+	// minLook is the shortest time between two looks.
+	minLook = 250 * time.Millisecond
+
 	// watchTimeout bounds each question to the server, so that a watcher never outlasts what it watches by much.
 	watchTimeout = 2 * time.Second
 )
@@ -41,15 +44,11 @@ type watcher struct {
 	waited string // for which lock the transaction was last seen to wait
 }
 
-// watch starts a watcher. Its first look is early enough to see what a statement waits for before the lock timeout.
+// watch starts a watcher. It looks often enough to see what a statement waits for before the lock timeout.
 func (m *Migrator) watch(ctx context.Context) *watcher {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &watcher{migrator: m, cancel: cancel}
-	first := tick
-	if m.config.LockTimeout > 0 {
-		first = min(tick, m.config.LockTimeout/2)
-	}
-	w.done.Go(func() { w.run(ctx, first) })
+	w.done.Go(func() { w.run(ctx, max(minLook, min(tick, m.lockTimeout()/2))) })
 	return w
 }
 
@@ -76,28 +75,29 @@ func (w *watcher) explain(err error) error {
 	return fmt.Errorf("%w; %s", err, w.waited)
 }
 
-func (w *watcher) run(ctx context.Context, first time.Duration) {
+func (w *watcher) run(ctx context.Context, every time.Duration) {
 	var conn *pgconn.PgConn
 	defer func() { closeWatch(conn) }()
-	start := time.Now()
-	for next := time.NewTimer(first); ; next.Reset(tick) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for said := time.Now(); ; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-next.C:
+		case <-ticker.C:
 		}
 		if conn == nil || conn.IsClosed() {
 			conn = w.connect(ctx)
 		}
-		w.say(look(ctx, conn), time.Since(start) >= tick)
+		seen := look(ctx, conn)
+		if long := time.Since(said) >= tick-every/2; w.say(seen, long) {
+			said = time.Now()
+		}
 	}
 }
 
 // connect returns nil where that fails: to watch is not worth an error.
 func (w *watcher) connect(ctx context.Context) *pgconn.PgConn {
-	if w.migrator.config.Server == nil {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	config := w.migrator.config.Server.Copy()
@@ -137,8 +137,8 @@ func look(ctx context.Context, conn *pgconn.PgConn) (pairs []any) {
 	return pairs
 }
 
-// say logs what was seen: a wait for somebody, or work that has gone on for long.
-func (w *watcher) say(seen []any, long bool) {
+// say logs what was seen: a wait for somebody, or work that has gone on for long. It reports the latter.
+func (w *watcher) say(seen []any, long bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var line []any
@@ -146,13 +146,16 @@ func (w *watcher) say(seen []any, long bool) {
 		line = append(line, "step", w.step.Number, "name", w.step.Name, "elapsed", time.Since(w.since).Round(100*time.Millisecond))
 	}
 	line = append(line, seen...)
-	switch {
-	case len(seen) > 0 && seen[0] == "waits_for":
+	w.waited = ""
+	if len(seen) > 0 && seen[0] == "waits_for" {
 		w.waited = inWords(seen)
 		w.migrator.sayWaiting("waiting for a lock", line...)
-	case long:
+		return false
+	}
+	if long {
 		w.migrator.log.Info("migrating", line...)
 	}
+	return long
 }
 
 // inWords renders pairs as a clause of an error.

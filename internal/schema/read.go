@@ -2,7 +2,7 @@ package schema
 
 import (
 	"context"
-	_ "embed" // for where.sql and shape.sql
+	_ "embed" // for the queries
 	"fmt"
 	"io"
 	"maps"
@@ -23,7 +23,6 @@ const (
 // Database is what one look at a database shows.
 type Database struct {
 	Schema    string   // the schema that unqualified names lead to, as an SQL identifier; empty if there is none
-	Owner     string   // who owns the tables, as an SQL identifier, if it is another role that this one can act as
 	Shape     Shape    // the tables that are PEPhub's
 	Standby   bool     // whether the server is one, and cannot be written to
 	Oldest    int      // the oldest step whose applications can work on what is here, or 0 if nothing says so
@@ -42,12 +41,14 @@ func (d Database) Version() int {
 	return version
 }
 
-// Reader reads the shape of the tables it was made for. It does so by two queries.
+// Reader reads the shape of the tables it was made for.
 type Reader struct {
-	// Where finds the schema that the tables are in, and leads unqualified names there until the transaction ends.
+	// Where is the query that finds the schema that the tables are in, and leads unqualified names there until the
+	// transaction ends.
 	Where string
-	// Lines is a line of text for each object there, as in Shape's text form, and for what else Database holds.
-	Lines string
+	// Lines are the queries for what is there: a line of text for each object, as in Shape's text form, and for what else
+	// Database holds.
+	Lines []string
 }
 
 var (
@@ -55,16 +56,26 @@ var (
 	whereSQL string
 	//go:embed shape.sql
 	shapeSQL string
+	//go:embed others.sql
+	othersSQL string
 )
 
 // NewReader returns a reader for the tables, enums and indexes of all the snapshots.
 func NewReader(snapshots []Shape) Reader {
-	return Reader{Where: Fill(whereSQL, snapshots), Lines: Fill(shapeSQL, snapshots)}
+	return Reader{Where: whereSQL, Lines: strings.Split(Fill(shapeSQL, snapshots), ";\n")}
 }
 
+// ours is the list of PEPhub's tables. As a sub-query of its own it is evaluated once.
+const ours = `ARRAY(
+        SELECT oid
+        FROM pg_class
+        WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) AND relname = ANY ('{{tables}}'::name[])
+    )`
+
 // Fill replaces {{tables}}, {{enums}} and {{indexes}} in a query by the names that the snapshots know, as the text of
-// PostgreSQL arrays. They are plain identifiers only.
+// PostgreSQL arrays, and {{ours}} by an array of the oids of those tables that are there. The names are plain identifiers only.
 func Fill(query string, snapshots []Shape) string {
+	query = strings.ReplaceAll(query, "{{ours}}", ours)
 	for kind, placeholder := range map[string]string{"table": "{{tables}}", "enum": "{{enums}}", "index": "{{indexes}}"} {
 		names := map[string]bool{}
 		for _, snapshot := range snapshots {
@@ -77,42 +88,61 @@ func Fill(query string, snapshots []Shape) string {
 	return query
 }
 
-// Read looks at the database, in one round trip and without a lock on any of PEPhub's tables. Within a transaction it
-// also points the search path to the schema that it read, until the transaction ends.
+// Read looks at the database, in one round trip and without a lock on any of PEPhub's tables, and in a second where there is
+// none of them. Within a transaction it also points the search path to the schema that it read, until the transaction ends.
 func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error) {
-	results, err := conn.Exec(ctx, r.Where+";\n"+r.Lines).ReadAll()
+	database, err := read(ctx, conn, append([]string{r.Where}, r.Lines...))
+	if err != nil || len(database.Shape.Names("table")) > 0 {
+		return database, err
+	}
+	instead, err := read(ctx, conn, []string{r.Where, othersSQL})
+	database.Others, database.Elsewhere = instead.Others, instead.Elsewhere
+	return database, err
+}
+
+func read(ctx context.Context, conn *pgconn.PgConn, queries []string) (Database, error) {
+	results, err := conn.Exec(ctx, strings.Join(queries, ";\n")).ReadAll()
 	if err != nil {
 		return Database{}, fmt.Errorf("read the database's shape: %w", err)
 	}
-	if len(results) != 2 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) < 3 { // what speaks there is not PostgreSQL
+	if len(results) != len(queries) || len(results[0].Rows) != 1 || len(results[0].Rows[0]) < 2 { // what speaks there is not PostgreSQL
 		return Database{}, fmt.Errorf("read the database's shape: half an answer: %w", io.ErrUnexpectedEOF)
 	}
 	where := results[0].Rows[0]
-	database := Database{Schema: string(where[0]), Owner: string(where[1]), Standby: string(where[2]) == "t"}
-	database.Shape = Shape{}
-	for _, row := range results[1].Rows {
-		line := string(row[0])
-		switch name, value, _ := strings.Cut(line, ": "); name {
-		case "schema_migrations":
-			database.Recorded = value
-		case "alembic_version":
-			database.Alembic = value
-		case "oldest_step":
-			if database.Oldest, err = strconv.Atoi(value); err != nil {
-				return Database{}, fmt.Errorf("read the comment on schema_migrations: %w", err)
-			}
-		default:
-			kind, name, _ := strings.Cut(line, " ")
-			switch kind {
-			case "other":
-				database.Others = append(database.Others, name)
-			case "elsewhere":
-				database.Elsewhere = append(database.Elsewhere, name)
-			default:
-				object, definition, _ := strings.Cut(line, ": ")
-				database.Shape[object] = definition
+	database := Database{Schema: string(where[0]), Standby: string(where[1]) == "t", Shape: Shape{}}
+	for _, result := range results[1:] {
+		for _, row := range result.Rows {
+			if err := database.add(string(row[0])); err != nil {
+				return Database{}, err
 			}
 		}
 	}
 	return database, nil
+}
+
+// add takes one line.
+func (d *Database) add(line string) (err error) {
+	name, value, _ := strings.Cut(line, ": ")
+	switch name {
+	case "schema_migrations":
+		d.Recorded = value
+		return nil
+	case "alembic_version":
+		d.Alembic = value
+		return nil
+	case "oldest_step":
+		if d.Oldest, err = strconv.Atoi(value); err != nil {
+			return fmt.Errorf("read the comment on schema_migrations: %w", err)
+		}
+		return nil
+	}
+	switch kind, rest, _ := strings.Cut(line, " "); kind {
+	case "other":
+		d.Others = append(d.Others, rest)
+	case "elsewhere":
+		d.Elsewhere = append(d.Elsewhere, rest)
+	default:
+		d.Shape[name] = value
+	}
+	return nil
 }

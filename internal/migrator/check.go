@@ -16,70 +16,85 @@ import (
 // ErrPending means that the database is not at the target: there is something for MIGRATE_ACTION=up to do.
 var ErrPending = errors.New("not at the target")
 
-// Check is one attempt to find out whether the database behind conn is at the target. It only reads, and takes no lock; a
-// standby will do. The error wraps ErrPending, or one of those for which Migrate would leave the database alone:
-// ErrUnrecognised, ErrNewer, ErrTarget.
+// Check is one attempt to find out whether the database behind conn is at the target. It only reads, and takes no lock that
+// anybody could notice; a standby will do. The error wraps ErrPending, or one of those for which Migrate would leave the
+// database alone: ErrUnrecognised, ErrNewer, ErrTarget.
 func (m *Migrator) Check(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
-	outcome, pending, err := m.find(ctx, conn)
-	for _, step := range pending {
+	found, err := m.assess(ctx, conn)
+	for _, step := range found.pending {
 		m.log.Info("pending", "step", step.Number, "name", step.Name, "release", step.Release)
 	}
-	return outcome, err
+	return found.outcome, err
 }
 
 // Wait is Check for whom another instance is to do the work: as long as there is some it asks to be called again, and
-// reports progress if that instance is at it.
+// reports progress if that instance is at it. A standby does not know whether it is.
 func (m *Migrator) Wait(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
-	outcome, _, err := m.find(ctx, conn)
+	found, err := m.assess(ctx, conn)
 	if !errors.Is(err, ErrPending) {
-		return outcome, err
+		return found.outcome, err
 	}
 	results, lookErr := conn.Exec(ctx, holderSQL()).ReadAll()
 	if lookErr != nil {
-		return outcome, fmt.Errorf("look for an instance that migrates: %w", lookErr)
+		return found.outcome, fmt.Errorf("look for an instance that migrates: %w", lookErr)
 	}
 	if holders := results[0].Rows; len(holders) > 0 {
-		outcome.Progress = m.sayHolder(holders[0])
+		found.outcome.Progress = m.sayHolder(holders[0])
 	}
-	return outcome, postgres.Again{Err: err}
+	return found.outcome, postgres.Again{Err: err}
 }
 
-// find returns where the database is, and the steps that are pending with an ErrPending, which may be for want of a record
-// alone.
-func (m *Migrator) find(ctx context.Context, conn *pgconn.PgConn) (Outcome, []Step, error) {
+// assessment is what there is, and what there is to do.
+type assessment struct {
+	outcome  Outcome // without Changed: nothing was done
+	db       schema.Database
+	at       position
+	clearing clearing
+	pending  []Step
+}
+
+// assess looks without the lock. What is left to do is an ErrPending.
+func (m *Migrator) assess(ctx context.Context, conn *pgconn.PgConn) (assessment, error) {
 	db, at, err := m.settled(ctx, conn)
 	if m.compatible(db) {
-		return Outcome{Newer: db.Version()}, nil, nil
+		return assessment{outcome: Outcome{Newer: db.Version()}}, nil
 	}
 	if err != nil {
-		return Outcome{}, nil, err
+		return assessment{}, err
 	}
 	from, _ := m.steps.find(at.step)
-	outcome := Outcome{From: from, To: m.target}
+	found := assessment{outcome: Outcome{From: from, To: m.target}, db: db, at: at}
 	if m.done(db, at) {
-		return outcome, nil, nil
+		return found, nil
 	}
-	if _, err := m.preview(ctx, conn, at.leftovers); err != nil {
-		return outcome, nil, err
+	full, err := filled(ctx, conn, m.reader.Where, at.leftovers.Names("table"))
+	if err != nil {
+		return found, err
 	}
-	pending := m.steps.between(at.step, m.target.Number)
-	return outcome, pending, fmt.Errorf("%w: %s", ErrPending, lacking(from, pending))
+	if found.clearing, err = m.steps.sortOut(at.leftovers, full); err != nil {
+		return found, err
+	}
+	found.pending = m.steps.between(at.step, m.target.Number)
+	return found, fmt.Errorf("%w: %s", ErrPending, found.lacking())
 }
 
 // lacking says in words what is missing.
-func lacking(from Step, pending []Step) string {
+func (a assessment) lacking() string {
 	where := "the database is empty"
-	if from.Number > 0 {
-		where = fmt.Sprintf("the database is at step %d (%s)", from.Number, from.Release)
-	}
-	if len(pending) == 0 {
-		return where + ", but not on record"
+	if a.outcome.From.Number > 0 {
+		where = fmt.Sprintf("the database is at step %d (%s)", a.outcome.From.Number, a.outcome.From.Release)
 	}
 	var names []string
-	for _, step := range pending {
+	for _, step := range a.pending {
 		names = append(names, fmt.Sprintf("%d %s", step.Number, step.Name))
 	}
-	return fmt.Sprintf("%s, pending: %s", where, strings.Join(names, ", "))
+	switch {
+	case len(names) > 0:
+		return fmt.Sprintf("%s, pending: %s", where, strings.Join(names, ", "))
+	case len(a.clearing.drop) > 0:
+		return fmt.Sprintf("%s, but empty tables of a newer application are there: %s", where, strings.Join(a.clearing.drop, ", "))
+	}
+	return where + ", but not on record"
 }
 
 // between returns the steps after one number up to another.
@@ -120,13 +135,4 @@ func (m *Migrator) settled(ctx context.Context, conn *pgconn.PgConn) (schema.Dat
 			return db, at, err
 		}
 	}
-}
-
-// preview decides what would become of the leftovers, without a lock on them.
-func (m *Migrator) preview(ctx context.Context, conn *pgconn.PgConn, leftovers schema.Shape) (clearing, error) {
-	full, err := filled(ctx, conn, m.reader.Where, leftovers.Names("table"))
-	if err != nil {
-		return clearing{}, err
-	}
-	return m.steps.clear(leftovers, full)
 }
