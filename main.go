@@ -78,7 +78,7 @@ func endings() []ending {
 	return []ending{
 		{config.ErrInvalid, 3, "correct the variable and start again"},
 		{migrator.ErrTarget, 3, "correct MIGRATE_TARGET or MIGRATE_ACTION and start again"},
-		{postgres.ErrRefused, 5, "check user, password, database and TLS, that the role owns PEPhub's tables, and that it may CREATE in their schema"},
+		{postgres.ErrRefused, 5, "check user, password, database and TLS; to migrate, the role must own PEPhub's tables and may CREATE in their schema, to look it needs SELECT on them"},
 		{migrator.ErrPending, 10, "run MIGRATE_ACTION=up, or wait for whoever does"},
 		{postgres.ErrBusy, 11, "start again when the other session is done"},
 		{postgres.ErrUnreachable, 4, "check that the server runs, that POSTGRES_HOST leads to it, and PGSSLMODE, then start again"},

@@ -107,7 +107,15 @@ func tableOf(t *testing.T, shape schema.Shape, name string) table {
 			t.Errorf("%s: docs_test.go does not know what a %s is", key, kind)
 		}
 	}
-	slices.SortFunc(result.columns, func(a, b column) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(result.columns, func(a, b column) int { // the id first, where a person looks for it
+		switch {
+		case a.name == "id":
+			return -1
+		case b.name == "id":
+			return 1
+		}
+		return strings.Compare(a.name, b.name)
+	})
 	return result
 }
 

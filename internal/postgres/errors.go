@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -83,9 +84,34 @@ func classify(err error) error {
 	code := sqlState(err)
 	if isTLS(err) || strings.HasPrefix(code, invalidAuthorization) ||
 		code == invalidCatalogName || code == invalidSchemaName || code == insufficientPrivilege {
-		return fmt.Errorf("%w: %w", ErrRefused, err)
+		return fmt.Errorf("%w: %w", ErrRefused, brief(err))
 	}
 	return err
+}
+
+// abridged is an error of which a person need not read all.
+type abridged struct {
+	error
+	text string
+}
+
+func (a abridged) Error() string { return a.text }
+func (a abridged) Unwrap() error { return a.error }
+
+// brief leaves out that a server has no TLS where it was then asked without: sslmode=prefer, the default, tries both, and
+// what the second try met is what counts.
+func brief(err error) error {
+	var connect *pgconn.ConnectError
+	if !errors.As(err, &connect) {
+		return err
+	}
+	tries := attempts(err)
+	kept := slices.DeleteFunc(slices.Clone(tries), refusesTLS)
+	if len(kept) == 0 || len(kept) == len(tries) {
+		return err
+	}
+	return abridged{err, fmt.Sprintf("failed to connect to `user=%s database=%s`: %v",
+		connect.Config.User, connect.Config.Database, errors.Join(kept...))}
 }
 
 // isTLS recognises a certificate that is not to be trusted, and a server that does not speak TLS. A retry would find

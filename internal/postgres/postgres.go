@@ -137,15 +137,16 @@ func (s *Server) Do(ctx context.Context, work Work) error {
 			deadline = time.Now().Add(s.wait)
 		}
 		s.say("waiting", "reason", reason(err))
+		left := time.Until(deadline)
+		if left <= 0 {
+			return giveUp(err, s.wait)
+		}
 		if isAgain(err) {
 			pause = min(pause, againPause)
 		} else {
 			pause = min(pause, lastPause)
 		}
-		if time.Now().Add(pause).After(deadline) {
-			return giveUp(err, s.wait)
-		}
-		if err := Sleep(ctx, jitter(pause)); err != nil {
+		if err := Sleep(ctx, min(jitter(pause), left)); err != nil {
 			return err
 		}
 	}
@@ -222,6 +223,7 @@ func Sleep(ctx context.Context, pause time.Duration) error {
 }
 
 func giveUp(err error, wait time.Duration) error {
+	err = brief(err)
 	class := ErrUnreachable
 	switch {
 	case isAgain(err):

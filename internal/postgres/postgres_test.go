@@ -136,6 +136,9 @@ func TestTLSOfSeveralHosts(t *testing.T) {
 			if !errors.Is(err, test.class) {
 				t.Errorf("got %v", err)
 			}
+			if spoken := strings.Contains(err.Error(), "refused TLS"); spoken != (test.class == ErrRefused) {
+				t.Errorf("it is TLS that counts, or not: %v", err)
+			}
 		})
 	}
 }
