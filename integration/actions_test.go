@@ -67,7 +67,7 @@ func TestPlanSaysWhatItDoes(t *testing.T) {
 		"-- Step 14 version_schemas, about 100ms\n--   Release: pepdbagent 0.12.0 - 0.12.3: ", "\n--   Data: ", "\n--   Undo: ",
 		"--   Locks: at most ACCESS EXCLUSIVE on projects (8 rows, ", "schemas (4 rows, ",
 		"--   Archives: to archived_schema_groups, at most the 3 rows of schema_groups\n",
-		"-- In all about 100ms on two cores", "psql -1 ",
+		"-- In all about 100ms on two cores", "psql -X -1 ",
 		"the plan is on standard output, nothing was done")
 	wantUnchanged(t, db, before)
 	migrate(t, environment(db)).want(t, 0)
@@ -87,6 +87,10 @@ func TestPlanIsForOneDatabase(t *testing.T) {
 		"another instance":       {"", "", "-1", "an instance of pephub-migrate is migrating"},
 		"edited":                 {"", "/^CREATE INDEX .* stars_project_id_idx/d", "-1", "the result is not what it should be"},
 		"not as one transaction": {"", "", "", "run this as one transaction"},
+		"cut off":                {"", "/are enabled again/,$d", "-1", "this_plan_is_cut_off"},
+		"not to be stopped": {
+			"CREATE VIEW mine AS SELECT pep_schema FROM projects", "", "-1 -v ON_ERROR_ROLLBACK=on", "view mine depends on",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := newDatabase(t, v0111...)
@@ -94,7 +98,7 @@ func TestPlanIsForOneDatabase(t *testing.T) {
 			if name != "changed" {
 				startNewer(t, conn, "0.12.3")
 			}
-			c.run(environment(db, "MIGRATE_ACTION", "plan"), `/pephub-migrate >"/tmp/$POSTGRES_DB.sql"; sed -i "`+test.edit+`" "/tmp/$POSTGRES_DB.sql"`)
+			c.run(environment(db, "MIGRATE_ACTION", "plan"), `/pephub-migrate >"/tmp/$POSTGRES_DB.sql"; sed -i '`+test.edit+`' "/tmp/$POSTGRES_DB.sql"`)
 			execute(t, conn, test.change)
 			if name == "another instance" {
 				execute(t, conn, "SELECT pg_advisory_lock(x'7065706875622d6d'::bigint)")
@@ -107,6 +111,35 @@ func TestPlanIsForOneDatabase(t *testing.T) {
 			}
 			wantUnchanged(t, db, before)
 		})
+	}
+}
+
+// A plan goes where it was made for, whatever the search_path is of whoever runs it, and whatever the schema is called.
+func TestPlanInOtherSchema(t *testing.T) {
+	db := newDatabase(t)
+	conn := connect(t, db)
+	const name = "\"We\nSELECT 1/0; --'ird\""
+	execute(t, conn, "CREATE SCHEMA "+name+"; ALTER DATABASE "+db+" SET search_path = "+name+"; SET search_path = "+name)
+	for _, file := range v0111 {
+		execute(t, conn, strings.ReplaceAll(readFile(t, "testdata/"+file), "public.", name+"."))
+	}
+	c := newCrowd(t)
+	c.run(environment(db, "MIGRATE_ACTION", "plan"), `/pephub-migrate >/tmp/plan.sql`)
+	execute(t, conn, "ALTER DATABASE "+db+" RESET search_path")
+	if got := c.run(environment(db), `
+		PGPASSWORD=$POSTGRES_PASSWORD psql -X --host db --username "$POSTGRES_USER" -1 -q -o /dev/null -f /tmp/plan.sql "$POSTGRES_DB" 2>&1`); got != "" {
+		t.Errorf("got %s", got)
+	}
+	execute(t, conn, "ALTER DATABASE "+db+" SET search_path = "+name)
+	migrate(t, environment(db)).want(t, 0, "the database is at step "+newest+", nothing to do")
+}
+
+// A plan that cannot be written is an error of its own, at once.
+func TestPlanCannotBeWritten(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	got := newCrowd(t).run(environment(db, "MIGRATE_ACTION", "plan"), `timeout 5 /pephub-migrate 2>&1 >/dev/full; echo "exit $?"`)
+	if !strings.Contains(got, "write the plan to standard output") || !strings.HasSuffix(got, "exit 1\n") {
+		t.Errorf("got %s", got)
 	}
 }
 
@@ -191,6 +224,28 @@ func TestWait(t *testing.T) {
 		"the database is at step "+newest+", nothing to do")
 	execute(t, connect(t, db), "ALTER TABLE users ADD COLUMN mine text")
 	migrate(t, environment(db, "MIGRATE_ACTION", "wait")).want(t, 6, "column users.mine is not expected")
+}
+
+// While it waits it takes no connection from whoever is to do the work, and a lock on what it would look at is no reason to
+// give up.
+func TestWaitStandsAside(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	conn := connect(t, db)
+	startNewer(t, conn, "0.12.3")
+	waiting := launch(t, environment(db, "MIGRATE_ACTION", "wait", "WAIT_TIMEOUT", "3s"), "msg=waiting")
+	time.Sleep(500 * time.Millisecond)
+	connected := 0
+	for range 20 {
+		connected += len(query(t, conn, "SELECT pid FROM pg_stat_activity WHERE application_name = 'pephub-migrate' AND datname = current_database()"))
+		time.Sleep(50 * time.Millisecond)
+	}
+	if connected > 10 {
+		t.Errorf("it was connected %d times out of 20", connected)
+	}
+	holder := connect(t, db)
+	execute(t, holder, "BEGIN; SELECT pg_advisory_xact_lock(x'7065706875622d6d'::bigint); LOCK TABLE schema_tags; SELECT pg_sleep(8); COMMIT")
+	migrate(t, environment(db)).want(t, 0)
+	waiting.end(20*time.Second).want(t, 0, "waiting for another instance")
 }
 
 // Whoever only reads can do so on a standby.

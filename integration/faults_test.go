@@ -142,7 +142,7 @@ func TestSettingsOfRoleAndDatabase(t *testing.T) {
 	execute(t, conn, manySamples)
 	for _, setting := range []string{
 		"statement_timeout = '50ms'", "idle_in_transaction_session_timeout = '50ms'", "default_transaction_read_only = on",
-		"default_transaction_isolation = 'serializable'", "lock_timeout = '50ms'", "standard_conforming_strings = on",
+		"default_transaction_isolation = 'serializable'", "lock_timeout = '50ms'", "standard_conforming_strings = off", "escape_string_warning = off",
 		"client_min_messages = error", "DateStyle = 'SQL, DMY'", "IntervalStyle = sql_standard", "bytea_output = escape",
 		"quote_all_identifiers = on", "xmloption = document", "row_security = off", "check_function_bodies = off",
 		"session_replication_role = replica", "extra_float_digits = 0", "timezone = 'Asia/Kathmandu'", "enable_seqscan = off",
@@ -150,9 +150,15 @@ func TestSettingsOfRoleAndDatabase(t *testing.T) {
 		execute(t, conn, "ALTER DATABASE "+db+" SET "+setting)
 	}
 	before := readContent(t, conn)
-	migrate(t, environment(db)).want(t, 0)
+	migrate(t, environment(db, "MIGRATE_TARGET", "9")).want(t, 0)
+	migrate(t, environment(db, "MIGRATE_ACTION", "check", "MIGRATE_TARGET", "9")).want(t, 0)
+	migrate(t, environment(db, "MIGRATE_TARGET", "10")).want(t, 0)
+	if got := newCrowd(t).planned(environment(db)); got != "psql 0\n" {
+		t.Errorf("got %s", got)
+	}
 	sameContent(t, before, readContent(t, conn))
 	migrate(t, environment(db)).want(t, 0, "nothing to do")
+	migrate(t, environment(db, "MIGRATE_ACTION", "check")).want(t, 0, "nothing to do")
 }
 
 // A version table that somebody keeps locked is a lock like any other.

@@ -8,7 +8,7 @@ DO $$
 DECLARE
     collisions text;
 BEGIN
-    SELECT string_agg(c.projects, '; ') INTO collisions
+    SELECT left(string_agg(c.projects, '; '), 9999) INTO collisions
     FROM (
         SELECT string_agg(namespace || '/' || name || ':' || tag, ' and ' ORDER BY id) AS projects
         FROM projects

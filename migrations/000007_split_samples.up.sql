@@ -131,7 +131,7 @@ DO $$
 DECLARE
     odd text;
 BEGIN
-    SELECT string_agg(p.namespace || '/' || p.name || ':' || p.tag, ', ') INTO odd
+    SELECT left(string_agg(p.namespace || '/' || p.name || ':' || p.tag, ', '), 9999) INTO odd
     FROM projects AS p
     JOIN pephub_migrate_documents AS d ON d.id = p.id
     WHERE d.kind <> 'object'

@@ -38,17 +38,19 @@ func (m *Migrator) nameUndecided(ctx context.Context, conn *pgconn.PgConn, shape
 			return
 		}
 	}
-	results, err := conn.Exec(ctx, m.reader.Where+`;
+	ctx, cancel := m.briefly(ctx)
+	defer cancel()
+	_, results, err := schema.Ask(ctx, conn, `
 		SELECT p.namespace || '/' || p.name || ':' || p.tag
 		FROM projects AS p
 		JOIN schemas AS s ON s.id = p.schema_id
 		JOIN schema_versions AS v ON v.id = p.schema_id
-		ORDER BY 1`).ReadAll()
+		ORDER BY 1`)
 	if err != nil {
 		m.log.Warn("cannot look for projects whose schema is undecided", "error", err)
 		return
 	}
-	for _, row := range results[1].Rows {
+	for _, row := range results[0].Rows {
 		m.log.Error("undecided: this project is linked to a schema of 0.11 and to a version of 0.12, which have the same number",
 			"project", string(row[0]))
 	}
@@ -60,14 +62,14 @@ type clearing struct {
 	sql        string   // empty if there is nothing to drop
 }
 
-// sortOut decides what becomes of the leftovers, of which some are full of rows. The steps make the empty ones anew. One that
-// holds rows stays as it is, if its step can live with that; otherwise the database is refused, because nobody can tell
-// where the rows belong. So is one that no application has made.
-func (s Steps) sortOut(leftovers schema.Shape, full []string) (clearing, error) {
+// sortOut decides what becomes of the leftovers, of which some are full of rows. The steps up to the target make the empty
+// ones anew. One that holds rows stays as it is, if its step is among those and can live with that; otherwise the database is
+// refused, because nobody can tell where the rows belong. So is one that no application has made.
+func (s Steps) sortOut(leftovers schema.Shape, full []string, target int) (clearing, error) {
 	var c clearing
 	var refused []string
 	for _, table := range slices.Sorted(slices.Values(leftovers.Names("table"))) {
-		made, keeps := s.makes(table, leftovers)
+		made, keeps := s.makes(table, leftovers, target)
 		switch empty := !slices.Contains(full, table); {
 		case made && empty:
 			c.drop = append(c.drop, table)
@@ -97,11 +99,16 @@ func (s Steps) sortOut(leftovers schema.Shape, full []string) (clearing, error) 
 // removeLeftovers makes way for the steps. It keeps everybody from filling a table that is about to go.
 func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, leftovers schema.Shape) error {
 	tables := leftovers.Names("table")
-	full, err := filled(ctx, conn, lockSQL(tables), tables)
+	if len(tables) > 0 {
+		if _, err := conn.Exec(ctx, lockSQL(tables)).ReadAll(); err != nil {
+			return fmt.Errorf("lock tables of a newer release: %w", err)
+		}
+	}
+	full, err := filled(ctx, conn, tables)
 	if err != nil {
 		return err
 	}
-	c, err := m.steps.sortOut(leftovers, full)
+	c, err := m.steps.sortOut(leftovers, full, m.target.Number)
 	if err != nil {
 		return err
 	}
@@ -124,8 +131,8 @@ func lockSQL(tables []string) string {
 	return "LOCK TABLE " + strings.Join(tables, ", ") + " IN ACCESS EXCLUSIVE MODE"
 }
 
-// filled returns those of the tables that hold rows, after another statement that has to come before.
-func filled(ctx context.Context, conn *pgconn.PgConn, before string, tables []string) ([]string, error) {
+// filled returns those of the tables that hold rows.
+func filled(ctx context.Context, conn *pgconn.PgConn, tables []string) ([]string, error) {
 	if len(tables) == 0 {
 		return nil, nil
 	}
@@ -133,12 +140,12 @@ func filled(ctx context.Context, conn *pgconn.PgConn, before string, tables []st
 	for _, table := range tables {
 		questions = append(questions, fmt.Sprintf("SELECT '%[1]s' WHERE EXISTS (SELECT FROM %[1]s)", table))
 	}
-	results, err := conn.Exec(ctx, before+";"+strings.Join(questions, " UNION ALL ")).ReadAll()
+	_, results, err := schema.Ask(ctx, conn, strings.Join(questions, " UNION ALL "))
 	if err != nil {
 		return nil, fmt.Errorf("look for rows in tables of a newer release: %w", err)
 	}
 	var full []string
-	for _, row := range results[1].Rows {
+	for _, row := range results[0].Rows {
 		full = append(full, string(row[0]))
 	}
 	return full, nil

@@ -31,17 +31,22 @@ func (m *Migrator) Check(ctx context.Context, conn *pgconn.PgConn) (Outcome, err
 // reports progress if that instance is at it. A standby does not know whether it is.
 func (m *Migrator) Wait(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	found, err := m.assess(ctx, conn)
-	if !errors.Is(err, ErrPending) {
+	if !errors.Is(err, ErrPending) && !postgres.IsLockTimeout(err) { // of a table that the other instance has locked
 		return found.outcome, err
 	}
-	results, lookErr := conn.Exec(ctx, holderSQL()).ReadAll()
+	ctx, cancel := m.briefly(ctx)
+	defer cancel()
+	_, results, lookErr := schema.Ask(ctx, conn, holderSQL())
 	if lookErr != nil {
 		return found.outcome, fmt.Errorf("look for an instance that migrates: %w", lookErr)
 	}
 	if holders := results[0].Rows; len(holders) > 0 {
 		found.outcome.Progress = m.sayHolder(holders[0])
 	}
-	return found.outcome, postgres.Again{Err: err}
+	if errors.Is(err, ErrPending) {
+		err = postgres.Again{Err: err}
+	}
+	return found.outcome, err
 }
 
 // assessment is what there is, and what there is to do.
@@ -67,11 +72,13 @@ func (m *Migrator) assess(ctx context.Context, conn *pgconn.PgConn) (assessment,
 	if m.done(db, at) {
 		return found, nil
 	}
-	full, err := filled(ctx, conn, m.reader.Where, at.leftovers.Names("table"))
+	brief, cancel := m.briefly(ctx)
+	defer cancel()
+	full, err := filled(brief, conn, at.leftovers.Names("table"))
 	if err != nil {
 		return found, err
 	}
-	if found.clearing, err = m.steps.sortOut(at.leftovers, full); err != nil {
+	if found.clearing, err = m.steps.sortOut(at.leftovers, full, m.target.Number); err != nil {
 		return found, err
 	}
 	found.pending = m.steps.between(at.step, m.target.Number)

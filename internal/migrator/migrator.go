@@ -103,7 +103,7 @@ func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, e
 	return m.inTransaction(ctx, conn, m.migrateLocked)
 }
 
-// The look without the lock takes milliseconds, unless somebody keeps a version table locked or the server is gone. It is
+// A look without the lock takes milliseconds, unless somebody keeps a version table locked or the server is gone. It is
 // given no longer than this, or than the whole run may wait.
 const (
 	minGlanceTimeout = time.Second
@@ -111,9 +111,13 @@ const (
 )
 
 func (m *Migrator) glance(ctx context.Context, conn *pgconn.PgConn) (schema.Database, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(max(m.config.WaitTimeout, minGlanceTimeout), maxGlanceTimeout))
+	ctx, cancel := m.briefly(ctx)
 	defer cancel()
 	return m.reader.Read(ctx, conn)
+}
+
+func (m *Migrator) briefly(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, min(max(m.config.WaitTimeout, minGlanceTimeout), maxGlanceTimeout))
 }
 
 // locate recognises where the database is, and refuses to go the wrong way from there.
@@ -195,7 +199,7 @@ func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Data
 	if outcome.Progress, outcome.Rows, err = m.run(ctx, conn, at.step, watcher); err != nil {
 		return outcome, err
 	}
-	if err := m.record(ctx, conn, db.Alembic != ""); err != nil {
+	if err := m.record(ctx, conn, db); err != nil {
 		return outcome, err
 	}
 	if adopted {
@@ -268,27 +272,31 @@ func reach(engine *migrate.Migrate, driver *driver, target int) error {
 // whose applications can work on the result, for the images that come after; and Alembic's, so
 // that a pepdbagent that is started with run_migrations=True finds nothing to do. At a step that is older than
 // Alembic, alembic_version stays away or becomes empty.
-func (m *Migrator) record(ctx context.Context, conn *pgconn.PgConn, hasAlembic bool) error {
-	if _, err := conn.Exec(ctx, m.recordSQL(hasAlembic)).ReadAll(); err != nil {
+func (m *Migrator) record(ctx context.Context, conn *pgconn.PgConn, db schema.Database) error {
+	if _, err := conn.Exec(ctx, m.recordSQL(db)).ReadAll(); err != nil {
 		return fmt.Errorf("record the version: %w", err)
 	}
 	return nil
 }
 
-func (m *Migrator) recordSQL(hasAlembic bool) string {
-	sql := fmt.Sprintf(`
-		CREATE TABLE IF NOT EXISTS schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL);
+func (m *Migrator) recordSQL(db schema.Database) string {
+	var sql string
+	if db.Recorded == "" {
+		sql = "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL);"
+	}
+	sql += fmt.Sprintf(`
 		DELETE FROM schema_migrations;
 		INSERT INTO schema_migrations (version, dirty) VALUES (%d, false);
 		COMMENT ON TABLE schema_migrations IS 'pephub-migrate: oldest_step=%d';`, m.target.Number, m.target.Oldest)
+	hasAlembic := db.Alembic != ""
 	if m.target.Revision != "" && !hasAlembic {
-		sql += "CREATE TABLE alembic_version (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY);"
+		sql += "\n\t\tCREATE TABLE alembic_version (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY);"
 	}
 	if hasAlembic {
-		sql += "DELETE FROM alembic_version;"
+		sql += "\n\t\tDELETE FROM alembic_version;"
 	}
 	if m.target.Revision != "" {
-		sql += fmt.Sprintf("INSERT INTO alembic_version (version_num) VALUES ('%s');", m.target.Revision)
+		sql += fmt.Sprintf("\n\t\tINSERT INTO alembic_version (version_num) VALUES ('%s');", m.target.Revision)
 	}
 	return sql
 }

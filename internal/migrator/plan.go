@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -47,7 +48,7 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assess
 		title("All of it or nothing, nobody else meanwhile, and settings that hold until the end of the transaction"),
 		beginSQL(), dedent(m.settingsSQL()),
 		title("Unqualified names lead to PEPhub's tables"),
-		m.reader.Where + ";\n",
+		fmt.Sprintf("SELECT set_config('search_path', '%s', true);\n", strings.ReplaceAll(db.Schema, "'", "''")),
 		title("Is the database still as it was when this plan was made?"),
 		m.expect(fingerprint(db.Shape, db.Recorded, db.Alembic, db.Oldest), "true",
 			"the database has changed since this plan was made; make another"),
@@ -64,12 +65,13 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assess
 	for _, step := range found.pending {
 		parts = append(parts, title(fmt.Sprintf("Step %d: %s", step.Number, step.Name)), step.up)
 	}
-	parts = append(parts, title("The version is written down"), dedent(m.recordSQL(db.Alembic != "")))
+	parts = append(parts, title("The version is written down"), dedent(m.recordSQL(db)))
 	if at.step > 0 {
 		parts = append(parts, title("Triggers and rules are enabled again, and grants extended to new tables"),
 			dedent(m.handBackSQL(present(db, at))))
 	}
-	parts = append(parts, title("Is the result what it should be?"), m.expect(m.result(db, at), m.wanted(), "the result is not what it should be"))
+	parts = append(parts, title("Is the result what it should be?"), m.expect(m.result(db, at), m.wanted(), "the result is not what it should be"),
+		endSQL())
 	return strings.Join(parts, "\n"), nil
 }
 
@@ -83,10 +85,12 @@ func dedent(sql string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(strings.TrimSpace(sql), "\n\t\t", "\n"), "\t", "    ") + "\n"
 }
 
-// beginSQL stops a psql that was told neither to stop at an error nor to run all in one transaction. A setting that is local
-// to the transaction is gone in the next statement where every statement is one.
+// beginSQL stops a psql that was told neither to stop at an error nor to run all in one transaction: a setting that is local
+// to the transaction is gone in the next statement where every statement is one. And it keeps psql -1 from committing a plan
+// whose end is missing: a foreign key is checked at the commit, and endSQL brings what it refers to.
 func beginSQL() string {
 	return fmt.Sprintf(`\set ON_ERROR_STOP on
+\set ON_ERROR_ROLLBACK off
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
 SET LOCAL pephub_migrate.plan = 'on';
 DO $do$
@@ -99,8 +103,16 @@ BEGIN
     END IF;
 END
 $do$;
+CREATE TEMPORARY TABLE pephub_migrate_end (id integer PRIMARY KEY) ON COMMIT DROP;
+GRANT INSERT ON pephub_migrate_end TO PUBLIC;
+CREATE TEMPORARY TABLE pephub_migrate_begin (
+    id integer CONSTRAINT this_plan_is_cut_off REFERENCES pephub_migrate_end DEFERRABLE INITIALLY DEFERRED
+) ON COMMIT DROP;
+INSERT INTO pephub_migrate_begin VALUES (1);
 `, int64(lockKey))
 }
+
+func endSQL() string { return "INSERT INTO pephub_migrate_end VALUES (1);\n" }
 
 // dropIfEmpty is the clearing's SQL behind a guard: that the tables are empty was seen without a lock.
 func dropIfEmpty(c clearing) string {
@@ -131,7 +143,8 @@ func (m *Migrator) fingerprintSQL(condition string) string {
 
 // expect is a statement that fails with a message unless the database has a fingerprint.
 func (m *Migrator) expect(fingerprint, condition, complaint string) string {
-	return fmt.Sprintf(`DO $do$
+	return m.reader.Ours + fmt.Sprintf(`;
+DO $do$
 BEGIN
     IF '%s' IS DISTINCT FROM coalesce((
 %s
@@ -209,19 +222,21 @@ var plannersRows = regexp.MustCompile(`rows=(\d+)`)
 // tableSizes asks in one round trip.
 func (m *Migrator) tableSizes(ctx context.Context, conn *pgconn.PgConn, db schema.Database) (map[string]tableSize, error) {
 	tables := slices.Sorted(slices.Values(db.Shape.Names("table")))
-	questions := []string{m.reader.Where}
+	var questions []string
 	for _, table := range tables {
 		questions = append(questions, fmt.Sprintf(`
 			SELECT pg_table_size('%[1]s'), CASE WHEN pg_table_size('%[1]s') < %[2]d THEN (SELECT count(*) FROM %[1]s) END`,
 			table, soonCounted), "EXPLAIN SELECT FROM "+table)
 	}
-	results, err := conn.Exec(ctx, strings.Join(questions, ";\n")).ReadAll()
+	ctx, cancel := m.briefly(ctx)
+	defer cancel()
+	_, results, err := schema.Ask(ctx, conn, questions...)
 	if err != nil {
 		return nil, fmt.Errorf("look at the sizes of the tables: %w", err)
 	}
 	sizes := map[string]tableSize{}
 	for i, table := range tables {
-		size, guess := results[1+2*i].Rows[0], plannersRows.FindSubmatch(results[2+2*i].Rows[0][0])
+		size, guess := results[2*i].Rows[0], plannersRows.FindSubmatch(results[2*i+1].Rows[0][0])
 		bytes, err := strconv.ParseInt(string(size[0]), 10, 64)
 		if err != nil || guess == nil {
 			return nil, fmt.Errorf("the server does not say how large table %s is", table)
@@ -240,7 +255,8 @@ func (m *Migrator) summary(found assessment, sizes map[string]tableSize) string 
 	db, from, c := found.db, found.outcome.From, found.clearing
 	var text strings.Builder
 	say := func(format string, values ...any) {
-		fmt.Fprintf(&text, strings.TrimSpace("-- "+format)+"\n", values...)
+		line := strings.Map(printable, fmt.Sprintf("-- "+format, values...)) // a name may hold the end of a comment
+		text.WriteString(strings.TrimSpace(line) + "\n")
 	}
 	say("What MIGRATE_ACTION=up would do. Nothing has been done.")
 	say("")
@@ -274,8 +290,15 @@ func (m *Migrator) summary(found assessment, sizes map[string]tableSize) string 
 	}
 	say("In all about %s on two cores, in one transaction. Its locks are held until the end.", roughly(whole))
 	say("")
-	say("The same by hand: psql -1 -q -o /dev/null -f this-file")
+	say("The same by hand: psql -X -1 -q -o /dev/null -f this-file")
 	return text.String()
+}
+
+func printable(r rune) rune {
+	if unicode.IsControl(r) {
+		return ' '
+	}
+	return r
 }
 
 // likeness says why a shape is taken for this step's.

@@ -49,6 +49,9 @@ type position struct {
 // recognise finds the step that the database is at. The shape decides. What the two version tables say is evidence of
 // somebody who knows more than this image, and nothing beyond that: Alembic stamps a database without looking at it.
 func (s Steps) recognise(db schema.Database) (position, error) {
+	if db.Schema == "" {
+		return position{}, fmt.Errorf("%w: the role's search_path names no schema that is there", ErrUnrecognised)
+	}
 	if len(db.Elsewhere) > 0 {
 		return position{}, fmt.Errorf("%w: schema %s holds none of PEPhub's tables, but schema %s does; "+
 			"set the role's search_path to it, or PGOPTIONS=-csearch_path=..., as for the application",
@@ -91,19 +94,19 @@ func (s Steps) lacks(rest schema.Shape) bool {
 // makesAll reports whether every table of the leftovers looks as one of the steps leaves it.
 func (s Steps) makesAll(leftovers schema.Shape) bool {
 	return !slices.ContainsFunc(leftovers.Names("table"), func(table string) bool {
-		made, _ := s.makes(table, leftovers)
+		made, _ := s.makes(table, leftovers, s.newest().Number)
 		return !made
 	})
 }
 
-// makes reports whether a table among the leftovers looks as one of the steps leaves it, and whether the first of those
-// makes it only where it is missing, and so can live with it as it is.
-func (s Steps) makes(table string, leftovers schema.Shape) (ok, keeps bool) {
+// makes reports whether a table among the leftovers looks as one of the steps leaves it, and whether the first of those is on
+// the way to the target and makes it only where it is missing, and so can live with it as it is.
+func (s Steps) makes(table string, leftovers schema.Shape, target int) (ok, keeps bool) {
 	wanted := schema.Shape{"table " + table: ""}
 	have, _ := leftovers.Split(wanted)
 	for _, step := range s {
 		if want, _ := step.Shape.Split(wanted); len(want) > 0 && len(have.Diff(want)) == 0 {
-			return true, strings.Contains(step.up, "CREATE TABLE IF NOT EXISTS "+table+" ")
+			return true, step.Number <= target && strings.Contains(step.up, "CREATE TABLE IF NOT EXISTS "+table+" ")
 		}
 	}
 	return false, false

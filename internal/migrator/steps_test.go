@@ -168,6 +168,7 @@ func TestRecognise(t *testing.T) {
 		"with a later column":       {schema.Database{Shape: shape("table 000003_first\ncolumn 000003_first.b: integer\n")}, 0, ErrUnrecognised},
 	} {
 		t.Run(name, func(t *testing.T) {
+			test.db.Schema = "public"
 			got, err := steps.recognise(test.db)
 			if got.step != test.want || !errors.Is(err, test.class) {
 				t.Errorf("got %d, %v", got.step, err)
@@ -175,7 +176,10 @@ func TestRecognise(t *testing.T) {
 		})
 	}
 	var unrecognised *ShapeError
-	if _, err := steps.recognise(schema.Database{Shape: shape("table a\ncolumn a.b: text\n")}); !errors.As(err, &unrecognised) ||
+	if _, err := steps.recognise(schema.Database{}); !errors.Is(err, ErrUnrecognised) {
+		t.Errorf("no schema: %v", err)
+	}
+	if _, err := steps.recognise(schema.Database{Schema: "public", Shape: shape("table a\ncolumn a.b: text\n")}); !errors.As(err, &unrecognised) ||
 		unrecognised.Nearest.Number != 4 || len(unrecognised.Differences) != 1 {
 		t.Errorf("the nearest step is not named: %v", err)
 	}

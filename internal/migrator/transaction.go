@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pephub-migrate/internal/config"
 	"pephub-migrate/internal/postgres"
 )
 
@@ -62,8 +63,11 @@ func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (Outcome, err
 	return m.busy(results[2].Rows)
 }
 
-// lockTimeout is not longer than the whole run may wait.
+// lockTimeout is not longer than the whole run may wait, unless it is for a script to be run later.
 func (m *Migrator) lockTimeout() time.Duration {
+	if m.config.Action == config.Plan {
+		return m.config.LockTimeout
+	}
 	return max(time.Millisecond, min(m.config.LockTimeout, m.config.WaitTimeout))
 }
 
@@ -79,6 +83,7 @@ func (m *Migrator) settingsSQL() string {
 		"row_security":                "off",
 		"client_min_messages":         "notice",
 		"standard_conforming_strings": "on",
+		"quote_all_identifiers":       "off", // the shape is text
 		// The server is to notice within seconds when this program is gone, not when the statement ends; by
 		// a look at the connection while it works (PostgreSQL 14), and by the other side's kernel when the
 		// network is cut.

@@ -100,9 +100,7 @@ func (w *watcher) run(ctx context.Context, every time.Duration) {
 func (w *watcher) connect(ctx context.Context) *pgconn.PgConn {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	config := w.migrator.config.Server.Copy()
-	config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite // of several hosts, where the transaction is
-	conn, err := pgconn.ConnectConfig(ctx, config)
+	conn, err := postgres.ConnectPrimary(ctx, w.migrator.config.Server) // of several hosts, where the transaction is
 	if err != nil {
 		return nil
 	}
@@ -126,7 +124,7 @@ func look(ctx context.Context, conn *pgconn.PgConn) (pairs []any) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	results, err := conn.Exec(ctx, strings.ReplaceAll(watchSQL, "{{holder}}", holderSQL())).ReadAll()
-	if err != nil || len(results[0].Rows) == 0 {
+	if err != nil || len(results) == 0 || len(results[0].Rows) == 0 {
 		return nil
 	}
 	for i, value := range results[0].Rows[0] {

@@ -8,7 +8,7 @@ SELECT
     b.state,
     b.xact_start AS since,
     CASE WHEN w.pid IS NULL THEN substring(h.application_name FROM '^pephub-migrate: (.+)$') END AS doing,
-    p.relid::regclass AS "table",
+    (SELECT relname FROM pg_class WHERE oid = p.relid) AS "table", -- unknown to others while it is new
     p.phase,
     CASE
         WHEN p.blocks_total > 0 AND p.blocks_done < p.blocks_total THEN 100 * p.blocks_done / p.blocks_total

@@ -58,7 +58,7 @@ const (
 	lastPause  = 250 * time.Millisecond
 
 	// againPause is the longest before a look at what others have to do: hundreds may be looking, for minutes.
-	againPause = time.Second
+	againPause = 5 * time.Second
 )
 
 // Work is one attempt on one connection. What it began and did not commit is rolled back by the time it returns; an
@@ -77,6 +77,22 @@ type Server struct {
 
 // New returns the server that config leads to. Attempts are given up after wait without progress.
 func New(config *pgconn.Config, wait time.Duration, log *slog.Logger) *Server {
+	config = prepare(config)
+	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) {
+		logNotice(log, notice)
+	}
+	return &Server{config: config, wait: wait, log: log, said: map[string]time.Time{}}
+}
+
+// ConnectPrimary opens one connection, to that of several hosts that can be written to. It does not try again.
+func ConnectPrimary(ctx context.Context, config *pgconn.Config) (*pgconn.PgConn, error) {
+	config = prepare(config)
+	config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	return pgconn.ConnectConfig(ctx, config)
+}
+
+// prepare returns a copy with what pgconn has no good default for.
+func prepare(config *pgconn.Config) *pgconn.Config {
 	config = config.Copy()
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
@@ -92,10 +108,7 @@ func New(config *pgconn.Config, wait time.Duration, log *slog.Logger) *Server {
 		frontend.SetMaxBodyLen(maxMessage)
 		return frontend
 	}
-	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) {
-		logNotice(log, notice)
-	}
-	return &Server{config: config, wait: wait, log: log, said: map[string]time.Time{}}
+	return config
 }
 
 // forget is how long a state must have been absent to be news again.
@@ -142,6 +155,7 @@ func (s *Server) Do(ctx context.Context, work Work) error {
 			return giveUp(err, s.wait)
 		}
 		if isAgain(err) {
+			s.close() // whoever is to do it may be in need of a connection
 			pause = min(pause, againPause)
 		} else {
 			pause = min(pause, lastPause)

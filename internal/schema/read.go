@@ -41,19 +41,20 @@ func (d Database) Version() int {
 	return version
 }
 
-// Reader reads the shape of the tables it was made for.
+// Reader reads the shape of the tables it was made for. Its queries are for a script that is to look too.
 type Reader struct {
-	// Where is the query that finds the schema that the tables are in, and leads unqualified names there until the
-	// transaction ends.
-	Where string
-	// Lines are the queries for what is there: a line of text for each object, as in Shape's text form, and for what else
-	// Database holds.
+	// Ours finds out, until the transaction ends, which of the tables are in the schema that unqualified names lead to.
+	Ours string
+	// Lines ask for what is there: a line of text for each object, as in Shape's text form, and for what else Database
+	// holds.
 	Lines []string
 }
 
 var (
 	//go:embed where.sql
 	whereSQL string
+	//go:embed ours.sql
+	oursSQL string
 	//go:embed shape.sql
 	shapeSQL string
 	//go:embed others.sql
@@ -62,20 +63,12 @@ var (
 
 // NewReader returns a reader for the tables, enums and indexes of all the snapshots.
 func NewReader(snapshots []Shape) Reader {
-	return Reader{Where: whereSQL, Lines: strings.Split(Fill(shapeSQL, snapshots), ";\n")}
+	return Reader{Ours: Fill(oursSQL, snapshots), Lines: strings.Split(Fill(shapeSQL, snapshots), ";\n")}
 }
 
-// ours is the list of PEPhub's tables. As a sub-query of its own it is evaluated once.
-const ours = `ARRAY(
-        SELECT oid
-        FROM pg_class
-        WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) AND relname = ANY ('{{tables}}'::name[])
-    )`
-
 // Fill replaces {{tables}}, {{enums}} and {{indexes}} in a query by the names that the snapshots know, as the text of
-// PostgreSQL arrays, and {{ours}} by an array of the oids of those tables that are there. The names are plain identifiers only.
+// PostgreSQL arrays. They are plain identifiers only.
 func Fill(query string, snapshots []Shape) string {
-	query = strings.ReplaceAll(query, "{{ours}}", ours)
 	for kind, placeholder := range map[string]string{"table": "{{tables}}", "enum": "{{enums}}", "index": "{{indexes}}"} {
 		names := map[string]bool{}
 		for _, snapshot := range snapshots {
@@ -91,25 +84,22 @@ func Fill(query string, snapshots []Shape) string {
 // Read looks at the database, in one round trip and without a lock on any of PEPhub's tables, and in a second where there is
 // none of them. Within a transaction it also points the search path to the schema that it read, until the transaction ends.
 func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error) {
-	database, err := read(ctx, conn, append([]string{r.Where}, r.Lines...))
+	database, err := read(ctx, conn, append([]string{r.Ours}, r.Lines...))
 	if err != nil || len(database.Shape.Names("table")) > 0 {
 		return database, err
 	}
-	instead, err := read(ctx, conn, []string{r.Where, othersSQL})
+	instead, err := read(ctx, conn, []string{r.Ours, othersSQL})
 	database.Others, database.Elsewhere = instead.Others, instead.Elsewhere
 	return database, err
 }
 
+// read takes all lines but the first query's, which is there for the others.
 func read(ctx context.Context, conn *pgconn.PgConn, queries []string) (Database, error) {
-	results, err := conn.Exec(ctx, strings.Join(queries, ";\n")).ReadAll()
+	place, results, err := Ask(ctx, conn, queries...)
 	if err != nil {
 		return Database{}, fmt.Errorf("read the database's shape: %w", err)
 	}
-	if len(results) != len(queries) || len(results[0].Rows) != 1 || len(results[0].Rows[0]) < 2 { // what speaks there is not PostgreSQL
-		return Database{}, fmt.Errorf("read the database's shape: half an answer: %w", io.ErrUnexpectedEOF)
-	}
-	where := results[0].Rows[0]
-	database := Database{Schema: string(where[0]), Standby: string(where[1]) == "t", Shape: Shape{}}
+	database := Database{Schema: place.Schema, Standby: place.Standby, Shape: Shape{}}
 	for _, result := range results[1:] {
 		for _, row := range result.Rows {
 			if err := database.add(string(row[0])); err != nil {
@@ -118,6 +108,28 @@ func read(ctx context.Context, conn *pgconn.PgConn, queries []string) (Database,
 		}
 	}
 	return database, nil
+}
+
+// Place is where unqualified names lead.
+type Place struct {
+	Schema  string // as an SQL identifier; empty if there is none
+	Standby bool   // whether the server is one
+}
+
+// Ask runs queries with unqualified names, each of which returns a table, in one round trip, and returns as many results. What
+// is asked outside a transaction waits for locks no longer than a second.
+func Ask(ctx context.Context, conn *pgconn.PgConn, queries ...string) (Place, []*pgconn.Result, error) {
+	// A standby refuses every query if its database or role is set to serializable.
+	before := []string{"SET TRANSACTION ISOLATION LEVEL READ COMMITTED", whereSQL}
+	results, err := conn.Exec(ctx, strings.Join(append(before, queries...), ";\n")).ReadAll()
+	if err != nil {
+		return Place{}, nil, err
+	}
+	if len(results) != len(before)+len(queries) || len(results[1].Rows) != 1 || len(results[1].Rows[0]) < 2 {
+		return Place{}, nil, fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF) // what speaks there is not PostgreSQL
+	}
+	where := results[1].Rows[0]
+	return Place{Schema: string(where[0]), Standby: string(where[1]) == "t"}, results[len(before):], nil
 }
 
 // add takes one line.

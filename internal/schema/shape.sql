@@ -5,13 +5,14 @@
 -- behind the very migration that a waiting instance is looking at; and their wording depends on the server's version.
 --
 -- A session that is new has all its caches to fill, and most of the time goes into planning: so there are many small
--- queries, which go to the server together, each on one catalog by its index, and no join that a lookup can do instead.
+-- queries, which go to the server together, each on one catalog by its index, and no join that a lookup can do instead. The
+-- oids of PEPhub's tables are looked up once for all of them, and kept in a setting.
 SELECT
     CASE WHEN relpersistence = 'u' THEN 'unlogged ' ELSE '' END
     || CASE relkind WHEN 'r' THEN 'table ' WHEN 'p' THEN 'partitioned table ' ELSE 'relation ' END
     || relname AS line
 FROM pg_class
-WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) AND relname = ANY ('{{tables}}'::name[]);
+WHERE oid = ANY (current_setting('pephub_migrate.ours')::oid[]);
 
 -- The relation is not passed to pg_get_expr, which would open it; only a generated column's expression needs it. Collation
 -- 100 is "default".
@@ -28,7 +29,7 @@ SELECT
         ELSE ''
     END
 FROM pg_attribute
-WHERE attrelid = ANY ({{ours}}) AND attnum > 0 AND NOT attisdropped;
+WHERE attrelid = ANY (current_setting('pephub_migrate.ours')::oid[]) AND attnum > 0 AND NOT attisdropped;
 
 -- PostgreSQL 18 has rows of type n for NOT NULL, which the columns say.
 SELECT
@@ -68,7 +69,7 @@ SELECT
     || CASE WHEN condeferrable THEN ' deferrable' ELSE '' END
     || CASE WHEN convalidated THEN '' ELSE ' not valid' END
 FROM pg_constraint
-WHERE conrelid = ANY ({{ours}}) AND contype <> 'n';
+WHERE conrelid = ANY (current_setting('pephub_migrate.ours')::oid[]) AND contype <> 'n';
 
 -- Those by the names in the snapshots. None of those belongs to a constraint there; if one does here, the constraint shows.
 SELECT
@@ -85,7 +86,7 @@ SELECT
     || CASE WHEN i.indisvalid THEN '' ELSE ' invalid' END
 FROM pg_index AS i
 JOIN pg_class AS c ON c.oid = i.indexrelid AND c.relname = ANY ('{{indexes}}'::name[])
-WHERE i.indrelid = ANY ({{ours}});
+WHERE i.indrelid = ANY (current_setting('pephub_migrate.ours')::oid[]);
 
 SELECT
     'sequence ' || d.objid::regclass || ': ' || format_type(q.seqtypid, NULL) || ' owned by ' || d.refobjid::regclass || '.'
@@ -97,7 +98,7 @@ SELECT
 FROM pg_depend AS d
 JOIN pg_sequence AS q ON q.seqrelid = d.objid
 WHERE d.refclassid = 'pg_class'::regclass
-    AND d.refobjid = ANY ({{ours}})
+    AND d.refobjid = ANY (current_setting('pephub_migrate.ours')::oid[])
     AND d.refobjsubid > 0
     AND d.classid = 'pg_class'::regclass
     AND d.deptype IN ('a', 'i');
@@ -152,7 +153,7 @@ FROM (
 ) AS versions;
 
 -- The oldest step whose applications can work on what is here, as the image says that made it.
-SELECT 'oldest_step: ' || substring(description FROM 'oldest_step=(\d{1,9})')
+SELECT 'oldest_step: ' || substring(description FROM 'oldest_step=([0-9]{1,9})')
 FROM pg_description
 WHERE classoid = 'pg_class'::regclass
     AND objoid = ANY (
@@ -163,4 +164,4 @@ WHERE classoid = 'pg_class'::regclass
         )
     )
     AND objsubid = 0
-    AND description ~ 'oldest_step=\d{1,9}'
+    AND description ~ 'oldest_step=[0-9]{1,9}'

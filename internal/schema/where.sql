@@ -1,4 +1,5 @@
--- Every name is to mean what it means to pepdbagent, which never qualifies one.
+-- Every name is to mean what it means to pepdbagent, which never qualifies one. Somebody may keep a version table locked: a
+-- transaction of our own has set its limit before, and left a setting by which it can be told.
 SELECT
     set_config(
         'search_path',
@@ -11,5 +12,6 @@ SELECT
     ) AS schema,
     pg_is_in_recovery() AS standby,
     set_config('quote_all_identifiers', 'off', true),
-    -- Somebody may keep a version table locked. A transaction of our own has set its limit before.
-    CASE WHEN current_setting('lock_timeout') = '0' THEN set_config('lock_timeout', '1s', true) END
+    CASE
+        WHEN coalesce(current_setting('pephub_migrate.allow_data_loss', true), '') = '' THEN set_config('lock_timeout', '1s', true)
+    END
