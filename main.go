@@ -30,6 +30,9 @@ func main() {
 	os.Exit(conclude(ctx, log.With("duration", time.Since(start).Round(time.Millisecond)), outcome, err))
 }
 
+// errOutput means that there was no place for what the program was to say.
+var errOutput = errors.New("the plan cannot be written to standard output")
+
 // run is the whole line: environment, server, one transaction.
 func run(ctx context.Context, log *slog.Logger) (migrator.Outcome, error) {
 	cfg, err := config.FromEnv()
@@ -60,7 +63,7 @@ func run(ctx context.Context, log *slog.Logger) (migrator.Outcome, error) {
 		return outcome, err
 	}
 	if _, err := os.Stdout.WriteString(outcome.Plan); err != nil {
-		return outcome, fmt.Errorf("write the plan to standard output: %w", err)
+		return outcome, fmt.Errorf("%w: %w", errOutput, err)
 	}
 	return outcome, nil
 }
@@ -76,6 +79,7 @@ type ending struct {
 // privilege is first of all a refusal.
 func endings() []ending {
 	return []ending{
+		{errOutput, 1, "make room where it goes, and start again"},
 		{config.ErrInvalid, 3, "correct the variable and start again"},
 		{migrator.ErrTarget, 3, "correct MIGRATE_TARGET or MIGRATE_ACTION and start again"},
 		{postgres.ErrRefused, 5, "check user, password, database and TLS; to migrate, the role must own PEPhub's tables and may CREATE in their schema, to look it needs SELECT on them"},

@@ -138,7 +138,7 @@ func TestPlanInOtherSchema(t *testing.T) {
 func TestPlanCannotBeWritten(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	got := newCrowd(t).run(environment(db, "MIGRATE_ACTION", "plan"), `timeout 5 /pephub-migrate 2>&1 >/dev/full; echo "exit $?"`)
-	if !strings.Contains(got, "write the plan to standard output") || !strings.HasSuffix(got, "exit 1\n") {
+	if !strings.Contains(got, "the plan cannot be written to standard output: ") || !strings.HasSuffix(got, "exit 1\n") {
 		t.Errorf("got %s", got)
 	}
 }
@@ -148,7 +148,7 @@ func TestPlanOfReader(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	conn := connect(t, db)
 	execute(t, conn, `
-		CREATE ROLE planner LOGIN PASSWORD 'look'; CREATE ROLE tablesowner; GRANT CREATE ON SCHEMA public TO tablesowner;
+		CREATE ROLE planner LOGIN PASSWORD '`+otherPassword+`'; CREATE ROLE tablesowner; GRANT CREATE ON SCHEMA public TO tablesowner;
 		GRANT SELECT ON ALL TABLES IN SCHEMA public TO planner;
 		DO $$
 		DECLARE
@@ -161,7 +161,7 @@ func TestPlanOfReader(t *testing.T) {
 		$$`)
 	t.Cleanup(func() { execute(t, conn, "DROP OWNED BY planner, tablesowner CASCADE; DROP ROLE planner, tablesowner") })
 	c := newCrowd(t)
-	c.run(environment(db, "MIGRATE_ACTION", "plan", "POSTGRES_USER", "planner", "POSTGRES_PASSWORD", "look"), `/pephub-migrate >/tmp/plan.sql`)
+	c.run(environment(db, "MIGRATE_ACTION", "plan", "POSTGRES_USER", "planner", "POSTGRES_PASSWORD", otherPassword), `/pephub-migrate >/tmp/plan.sql`)
 	if got := c.run(environment(db), `
 		PGPASSWORD=$POSTGRES_PASSWORD psql -X --host db --username "$POSTGRES_USER" -1 -q -o /dev/null -f /tmp/plan.sql "$POSTGRES_DB" 2>&1`); got != "" {
 		t.Errorf("got %s", got)
@@ -174,10 +174,10 @@ func TestPlanOfReader(t *testing.T) {
 func TestCheck(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	conn := connect(t, db)
-	execute(t, conn, "CREATE ROLE checker LOGIN PASSWORD 'look'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO checker")
+	execute(t, conn, "CREATE ROLE checker LOGIN PASSWORD '"+otherPassword+"'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO checker")
 	t.Cleanup(func() { execute(t, conn, "DROP OWNED BY checker; DROP ROLE checker") })
 	execute(t, conn, "SELECT pg_advisory_lock(x'7065706875622d6d'::bigint)")
-	check := environment(db, "MIGRATE_ACTION", "check", "POSTGRES_USER", "checker", "POSTGRES_PASSWORD", "look")
+	check := environment(db, "MIGRATE_ACTION", "check", "POSTGRES_USER", "checker", "POSTGRES_PASSWORD", otherPassword)
 	before := dump(t, db)
 	migrate(t, check).want(t, 10, "msg=pending step=14 name=version_schemas", "msg=pending step=15 name=index_foreign_keys",
 		"not at the target: the database is at step 13 (pepdbagent 0.11.1), pending: 14 version_schemas, 15 index_foreign_keys", "exit_code=10")

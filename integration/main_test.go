@@ -31,6 +31,9 @@ const (
 	password  = `s3cr3t p@ss/w:rd'%41"\ #?&=é`
 )
 
+// otherPassword is that of every other role. No log may hold it either.
+const otherPassword = "an0ther-s3cret"
+
 // server is the PostgreSQL server that all tests share; each has databases of its own.
 var server struct {
 	container testcontainers.Container
@@ -273,7 +276,7 @@ func ended(ctx context.Context, run testcontainers.Container, code int) (result,
 // want fails the test unless the run ended with that code and said all of that, and no secret.
 func (r result) want(t *testing.T, code int, log ...string) {
 	t.Helper()
-	for _, secret := range []string{password, url.QueryEscape(password), url.PathEscape(password)} {
+	for _, secret := range []string{password, url.QueryEscape(password), url.PathEscape(password), otherPassword} {
 		if strings.Contains(r.log, secret) {
 			t.Errorf("the log holds a secret:\n%s", r.log)
 		}

@@ -44,14 +44,13 @@ func TestNoServer(t *testing.T) {
 func TestRefusedByServer(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	conn := connect(t, db)
-	const secret = "another-s3cret"
-	execute(t, conn, "CREATE ROLE reader LOGIN PASSWORD '"+secret+"'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+	execute(t, conn, "CREATE ROLE reader LOGIN PASSWORD '"+otherPassword+"'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
 	t.Cleanup(func() { execute(t, conn, "DROP OWNED BY reader; DROP ROLE reader") })
 	before := dump(t, db)
 
 	migrate(t, environment(db, "POSTGRES_PASSWORD", "wrong")).want(t, 5, "password authentication failed", "SQLSTATE 28P01")
 	migrate(t, environment("no such database")).want(t, 5, "does not exist", "SQLSTATE 3D000")
-	migrate(t, environment(db, "POSTGRES_USER", "reader", "POSTGRES_PASSWORD", secret)).want(t, 5,
+	migrate(t, environment(db, "POSTGRES_USER", "reader", "POSTGRES_PASSWORD", otherPassword)).want(t, 5,
 		"permission denied", "SQLSTATE 42501")
 
 	wantUnchanged(t, db, before)
@@ -61,9 +60,9 @@ func TestReaderMayFindNothingToDo(t *testing.T) {
 	db := newDatabase(t)
 	migrate(t, environment(db)).want(t, 0)
 	conn := connect(t, db)
-	execute(t, conn, "CREATE ROLE looker LOGIN PASSWORD 'look'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO looker")
+	execute(t, conn, "CREATE ROLE looker LOGIN PASSWORD '"+otherPassword+"'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO looker")
 	t.Cleanup(func() { execute(t, conn, "DROP OWNED BY looker; DROP ROLE looker") })
-	migrate(t, environment(db, "POSTGRES_USER", "looker", "POSTGRES_PASSWORD", "look")).want(t, 0, "nothing to do")
+	migrate(t, environment(db, "POSTGRES_USER", "looker", "POSTGRES_PASSWORD", otherPassword)).want(t, 0, "nothing to do")
 }
 
 func TestUnrecognised(t *testing.T) {

@@ -187,7 +187,7 @@ func TestOwnerKeepsTheTables(t *testing.T) {
 func TestGrantsExtendToNewTables(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.6.0.sql", "rows-0.6.sql")
 	conn := connect(t, db)
-	execute(t, conn, `CREATE ROLE "An App" LOGIN PASSWORD 'app'; CREATE ROLE onlooker`)
+	execute(t, conn, `CREATE ROLE "An App" LOGIN PASSWORD '`+otherPassword+`'; CREATE ROLE onlooker`)
 	t.Cleanup(func() { execute(t, conn, `DROP OWNED BY "An App", onlooker; DROP ROLE "An App", onlooker`) })
 	execute(t, conn, `
 		GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "An App";
@@ -204,7 +204,7 @@ func TestGrantsExtendToNewTables(t *testing.T) {
 		`stars {postgres=ALL/postgres,"\"An App\"=arwd/postgres",onlooker=r*/postgres,=r/postgres}`,
 		`users {postgres=ALL/postgres,"\"An App\"=arwd/postgres",onlooker=r*/postgres,=r/postgres}`,
 		`users_id_seq {postgres=rwU/postgres,"\"An App\"=U/postgres"}`)
-	migrate(t, environment(db, "POSTGRES_USER", "An App", "POSTGRES_PASSWORD", "app")).want(t, 0, "nothing to do")
+	migrate(t, environment(db, "POSTGRES_USER", "An App", "POSTGRES_PASSWORD", otherPassword)).want(t, 0, "nothing to do")
 }
 
 // An operator's triggers and rules neither change what is carried over nor get lost.
@@ -298,7 +298,7 @@ func TestSubsamplesKeepTheirOrder(t *testing.T) {
 func TestSeveralOwners(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.8.0.sql")
 	conn := connect(t, db)
-	execute(t, conn, `CREATE ROLE app LOGIN PASSWORD 'app'; GRANT CREATE ON SCHEMA public TO app; CREATE ROLE other`)
+	execute(t, conn, `CREATE ROLE app LOGIN PASSWORD '`+otherPassword+`'; GRANT CREATE ON SCHEMA public TO app; CREATE ROLE other`)
 	t.Cleanup(func() {
 		execute(t, conn, `REASSIGN OWNED BY app, other TO CURRENT_USER; DROP OWNED BY app, other; DROP ROLE app, other`)
 	})
