@@ -86,7 +86,6 @@ func dedent(sql string) string {
 // whose end is missing: a foreign key is checked at the commit, and endSQL brings what it refers to.
 func beginSQL() string {
 	return fmt.Sprintf(`\set ON_ERROR_STOP on
-\set ON_ERROR_ROLLBACK off
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
 SET LOCAL pephub_migrate.plan = 'on';
 DO $do$

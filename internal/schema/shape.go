@@ -15,7 +15,7 @@ type Shape map[string]string
 // ParseShape reads the text form: one object a line, "object: definition". It returns an error for an object that
 // comes twice.
 func ParseShape(text string) (Shape, error) {
-	shape := Shape{}
+	shape := make(Shape, strings.Count(text, "\n"))
 	for line := range strings.Lines(text) {
 		object, definition, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
 		if _, twice := shape[object]; twice || object == "" {
