@@ -251,6 +251,9 @@ func TestWaitStandsAside(t *testing.T) {
 // Whoever only reads can do so on a standby.
 func TestReadersOnStandby(t *testing.T) {
 	pair := newReplicated(t)
+	// Then a standby refuses every query that does not say otherwise.
+	execute(t, connectAt(t, pair.primary, "postgres"), "ALTER DATABASE hub SET default_transaction_isolation = 'serializable'")
+	pair.catchUp()
 	on := func(action string) map[string]string {
 		return environment("hub", "POSTGRES_HOST", "two", "MIGRATE_ACTION", action, "WAIT_TIMEOUT", "20s")
 	}

@@ -20,6 +20,7 @@ my %behaviour = (
 sub request { sysread $_[0], my $ignored, 1 << 20 }
 
 $SIG{CHLD} = 'IGNORE';
+$SIG{TERM} = sub { exit };
 for my $port (sort keys %behaviour) {
     my $listener = IO::Socket::INET->new(LocalPort => $port, Listen => 99, ReuseAddr => 1) or die "$port: $!";
     next if fork;
