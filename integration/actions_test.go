@@ -2,23 +2,32 @@ package integration
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 )
 
-// planned has the plan of a database made, and run by psql.
-func (c crowd) planned(env map[string]string) string {
+// plan has the plan of a database made. It is left in the crowd, under the database's name.
+func (c crowd) plan(env map[string]string) string {
 	c.t.Helper()
 	plan := map[string]string{"MIGRATE_ACTION": "plan"}
-	for name, value := range env {
-		plan[name] = value
-	}
-	return c.run(plan, `
-		/pephub-migrate >"/tmp/$POSTGRES_DB.sql" 2>"/tmp/$POSTGRES_DB.log" || { echo "plan $?"; cat "/tmp/$POSTGRES_DB.log"; }
-		export PGPASSWORD=$POSTGRES_PASSWORD
-		psql -X --host db --username "$POSTGRES_USER" -1 -q -o /dev/null -f "/tmp/$POSTGRES_DB.sql" "$POSTGRES_DB" 2>&1
-		echo "psql $?"`)
+	maps.Copy(plan, env)
+	return c.run(plan, `/pephub-migrate >"/tmp/$POSTGRES_DB.sql" 2>"/tmp/$POSTGRES_DB.log" || { echo "plan $?"; cat "/tmp/$POSTGRES_DB.log"; }`)
+}
+
+// psql runs the plan, and returns what it has to complain of.
+func (c crowd) psql(env map[string]string, flags string) string {
+	c.t.Helper()
+	return c.run(env, `
+		PGPASSWORD=$POSTGRES_PASSWORD psql -X --host db --username "$POSTGRES_USER" `+flags+` -q -o /dev/null -f "/tmp/$POSTGRES_DB.sql" "$POSTGRES_DB" 2>&1 ||
+			echo "psql $?"`)
+}
+
+// planned has a database upgraded by its plan.
+func (c crowd) planned(env map[string]string) (complaint string) {
+	c.t.Helper()
+	return c.plan(env) + c.psql(env, "-1")
 }
 
 // What plan prints, run by psql, makes of a database of any release what up makes of it.
@@ -40,7 +49,7 @@ func TestPlanDoesWhatUpDoes(t *testing.T) {
 			if i > 0 {
 				before = readContent(t, conn)
 			}
-			if got := c.planned(environment(db)); got != "psql 0\n" {
+			if got := c.planned(environment(db)); got != "" {
 				t.Fatalf("got %s", got)
 			}
 			wantNewest(t, db)
@@ -98,14 +107,14 @@ func TestPlanIsForOneDatabase(t *testing.T) {
 			if name != "changed" {
 				startNewer(t, conn, "0.12.3")
 			}
-			c.run(environment(db, "MIGRATE_ACTION", "plan"), `/pephub-migrate >"/tmp/$POSTGRES_DB.sql"; sed -i '`+test.edit+`' "/tmp/$POSTGRES_DB.sql"`)
+			c.plan(environment(db))
+			c.run(environment(db), `sed -i '`+test.edit+`' "/tmp/$POSTGRES_DB.sql"`)
 			execute(t, conn, test.change)
 			if name == "another instance" {
 				execute(t, conn, "SELECT pg_advisory_lock(x'7065706875622d6d'::bigint)")
 			}
 			before := dump(t, db)
-			got := c.run(environment(db), `
-				PGPASSWORD=$POSTGRES_PASSWORD psql -X --host db --username "$POSTGRES_USER" `+test.flags+` -q -o /dev/null -f "/tmp/$POSTGRES_DB.sql" "$POSTGRES_DB" 2>&1`)
+			got := c.psql(environment(db), test.flags)
 			if !strings.Contains(got, test.says) {
 				t.Errorf("got %s", got)
 			}
@@ -124,10 +133,9 @@ func TestPlanInOtherSchema(t *testing.T) {
 		execute(t, conn, strings.ReplaceAll(readFile(t, "testdata/"+file), "public.", name+"."))
 	}
 	c := newCrowd(t)
-	c.run(environment(db, "MIGRATE_ACTION", "plan"), `/pephub-migrate >/tmp/plan.sql`)
+	c.plan(environment(db))
 	execute(t, conn, "ALTER DATABASE "+db+" RESET search_path")
-	if got := c.run(environment(db), `
-		PGPASSWORD=$POSTGRES_PASSWORD psql -X --host db --username "$POSTGRES_USER" -1 -q -o /dev/null -f /tmp/plan.sql "$POSTGRES_DB" 2>&1`); got != "" {
+	if got := c.psql(environment(db), "-1"); got != "" {
 		t.Errorf("got %s", got)
 	}
 	execute(t, conn, "ALTER DATABASE "+db+" SET search_path = "+name)
@@ -161,9 +169,8 @@ func TestPlanOfReader(t *testing.T) {
 		$$`)
 	t.Cleanup(func() { execute(t, conn, "DROP OWNED BY planner, tablesowner CASCADE; DROP ROLE planner, tablesowner") })
 	c := newCrowd(t)
-	c.run(environment(db, "MIGRATE_ACTION", "plan", "POSTGRES_USER", "planner", "POSTGRES_PASSWORD", otherPassword), `/pephub-migrate >/tmp/plan.sql`)
-	if got := c.run(environment(db), `
-		PGPASSWORD=$POSTGRES_PASSWORD psql -X --host db --username "$POSTGRES_USER" -1 -q -o /dev/null -f /tmp/plan.sql "$POSTGRES_DB" 2>&1`); got != "" {
+	c.plan(environment(db, "POSTGRES_USER", "planner", "POSTGRES_PASSWORD", otherPassword))
+	if got := c.psql(environment(db), "-1"); got != "" {
 		t.Errorf("got %s", got)
 	}
 	wantNewest(t, db)

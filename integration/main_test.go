@@ -225,7 +225,7 @@ type result struct {
 	log  string
 }
 
-// migrate runs the image to its end, as locked down as the README has it.
+// migrate runs the image to its end.
 func migrate(t *testing.T, env map[string]string, options ...testcontainers.ContainerCustomizer) result {
 	t.Helper()
 	result, err := runImage(context.Background(), env, options...)
@@ -235,18 +235,23 @@ func migrate(t *testing.T, env map[string]string, options ...testcontainers.Cont
 	return result
 }
 
-func runImage(ctx context.Context, env map[string]string, options ...testcontainers.ContainerCustomizer) (result, error) {
-	options = append([]testcontainers.ContainerCustomizer{
+// lockedDown are the options for a run of the image, as locked down as the README has it.
+func lockedDown(env map[string]string, until wait.Strategy) []testcontainers.ContainerCustomizer {
+	return []testcontainers.ContainerCustomizer{
 		testcontainers.WithEnv(env),
 		network.WithNetworkName(nil, server.network),
-		testcontainers.WithWaitStrategy(wait.ForExit().WithExitTimeout(2 * time.Minute)),
+		testcontainers.WithWaitStrategy(until),
 		testcontainers.WithHostConfigModifier(func(host *container.HostConfig) {
 			host.ReadonlyRootfs = true
 			host.Memory = 16 << 20 // the examples' request
 			host.CapDrop = []string{"ALL"}
 			host.SecurityOpt = []string{"no-new-privileges"}
 		}),
-	}, options...)
+	}
+}
+
+func runImage(ctx context.Context, env map[string]string, options ...testcontainers.ContainerCustomizer) (result, error) {
+	options = append(lockedDown(env, wait.ForExit().WithExitTimeout(2*time.Minute)), options...)
 	run, err := testcontainers.Run(ctx, image, options...)
 	if run == nil {
 		return result{}, err

@@ -38,11 +38,13 @@ func (c *cutter) start(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(c.serve(t, listener))
+	return listener.Addr().String()
+}
+
+// serve forwards what comes to the listener, until it is told to stop.
+func (c *cutter) serve(t testing.TB, listener net.Listener) (stop func()) {
 	var all sync.WaitGroup
-	t.Cleanup(func() {
-		listener.Close()
-		all.Wait()
-	})
 	all.Go(func() {
 		for first := true; ; first = false {
 			client, err := listener.Accept()
@@ -64,7 +66,10 @@ func (c *cutter) start(t *testing.T) string {
 			all.Go(func() { carry(backend, client, answer) })
 		}
 	})
-	return listener.Addr().String()
+	return func() {
+		listener.Close()
+		all.Wait()
+	}
 }
 
 // carry copies until an end is closed, or something is not to pass, and closes both ends.
@@ -186,33 +191,20 @@ func BenchmarkLag(b *testing.B) {
 		address := reserved.Addr().String()
 		reserved.Close() // from here on connections are refused
 		var up time.Time
+		var stop func()
 		var waiting sync.WaitGroup
 		waiting.Go(func() {
 			time.Sleep(500*time.Millisecond + rand.N(time.Second))
 			listener, err := net.Listen("tcp", address)
 			if err != nil {
-				b.Error(err)
-				return
+				panic(err) // without it there is nothing to measure
 			}
-			defer listener.Close()
-			up = time.Now()
-			client, err := listener.Accept()
-			if err != nil {
-				b.Error(err)
-				return
-			}
-			backend, err := net.Dial("tcp", server.address)
-			if err != nil {
-				b.Error(err)
-				return
-			}
-			pass := func([]byte) bool { return true }
-			waiting.Go(func() { carry(client, backend, pass) })
-			carry(backend, client, pass)
+			up, stop = time.Now(), new(cutter).serve(b, listener)
 		})
 		_, err = upgradeThrough(b, address, db)
 		end := time.Now()
 		waiting.Wait()
+		stop()
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -70,6 +70,9 @@ func NewReader(snapshots []Shape) Reader {
 // PostgreSQL arrays. They are plain identifiers only.
 func Fill(query string, snapshots []Shape) string {
 	for kind, placeholder := range map[string]string{"table": "{{tables}}", "enum": "{{enums}}", "index": "{{indexes}}"} {
+		if !strings.Contains(query, placeholder) {
+			continue // to collect names takes time that a run with nothing to do can save
+		}
 		names := map[string]bool{}
 		for _, snapshot := range snapshots {
 			for _, name := range snapshot.Names(kind) {
