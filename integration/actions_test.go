@@ -224,8 +224,8 @@ func TestWait(t *testing.T) {
 	// As long as somebody is at it, the time does not count.
 	holder := connect(t, db)
 	execute(t, holder, "BEGIN; SELECT pg_advisory_xact_lock(x'7065706875622d6d'::bigint)")
-	waiting := launch(t, environment(db, "MIGRATE_ACTION", "wait", "WAIT_TIMEOUT", "2s"), "waiting for another instance")
-	execute(t, holder, "SELECT pg_sleep(4); COMMIT")
+	waiting := launch(t, environment(db, "MIGRATE_ACTION", "wait", "WAIT_TIMEOUT", "4s"), "waiting for another instance")
+	execute(t, holder, "SELECT pg_sleep(8); COMMIT")
 	migrate(t, environment(db)).want(t, 0)
 	waiting.end(20*time.Second).want(t, 0, "waiting for another instance", fmt.Sprint("pid=", holder.PgConn().PID()),
 		"the database is at step "+newest+", nothing to do")
@@ -239,7 +239,7 @@ func TestWaitStandsAside(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	conn := connect(t, db)
 	startNewer(t, conn, "0.12.3")
-	waiting := launch(t, environment(db, "MIGRATE_ACTION", "wait", "WAIT_TIMEOUT", "3s"), "msg=waiting")
+	waiting := launch(t, environment(db, "MIGRATE_ACTION", "wait", "WAIT_TIMEOUT", "4s"), "msg=waiting")
 	time.Sleep(500 * time.Millisecond)
 	connected := 0
 	for range 20 {

@@ -58,31 +58,64 @@ type assessment struct {
 	pending  []Step
 }
 
-// assess looks without the lock. What is left to do is an ErrPending.
+// settlePause is the time between two looks of which the second is to confirm the first.
+const settlePause = 200 * time.Millisecond
+
+// assess looks without the lock. What is left to do is an ErrPending. What it shows while another instance commits may be a
+// mixture of before and after; so a database is refused only for what two looks in a row see.
 func (m *Migrator) assess(ctx context.Context, conn *pgconn.PgConn) (assessment, error) {
-	db, at, err := m.settled(ctx, conn)
-	if m.compatible(db) {
-		return assessment{outcome: Outcome{Newer: db.Version()}}, nil
+	var before error
+	for {
+		found, err := m.assessOnce(ctx, conn)
+		if !errors.Is(err, ErrUnrecognised) && !errors.Is(err, ErrNewer) && !errors.Is(err, ErrTarget) {
+			return found, err
+		}
+		if before != nil && before.Error() == err.Error() {
+			if errors.Is(err, ErrUnrecognised) {
+				m.nameUndecided(ctx, conn, found.db.Shape)
+			}
+			return found, err
+		}
+		before = err
+		if err := postgres.Sleep(ctx, settlePause); err != nil {
+			return found, err
+		}
 	}
+}
+
+func (m *Migrator) assessOnce(ctx context.Context, conn *pgconn.PgConn) (assessment, error) {
+	db, err := m.glance(ctx, conn)
 	if err != nil {
 		return assessment{}, err
 	}
+	if m.compatible(db) {
+		return assessment{outcome: Outcome{Newer: db.Version()}}, nil
+	}
+	at, err := m.locate(db)
 	from, _ := m.steps.find(at.step)
 	found := assessment{outcome: Outcome{From: from, To: m.target}, db: db, at: at}
-	if m.done(db, at) {
-		return found, nil
+	if err != nil || m.done(db, at) {
+		return found, err
 	}
 	brief, cancel := m.briefly(ctx)
 	defer cancel()
 	full, err := filled(brief, conn, at.leftovers.Names("table"))
 	if err != nil {
-		return found, err
+		return found, passing(err)
 	}
 	if found.clearing, err = m.steps.sortOut(at.leftovers, full, m.target.Number); err != nil {
 		return found, err
 	}
 	found.pending = m.steps.between(at.step, m.target.Number)
 	return found, fmt.Errorf("%w: %s", ErrPending, found.lacking())
+}
+
+// passing makes it worth another attempt that a table is gone since the look: another instance has just migrated.
+func passing(err error) error {
+	if postgres.IsUndefinedTable(err) {
+		return fmt.Errorf("%w: %w", postgres.ErrBusy, err)
+	}
+	return err
 }
 
 // lacking says in words what is missing.
@@ -113,33 +146,4 @@ func (s Steps) between(after, last int) []Step {
 		}
 	}
 	return steps
-}
-
-// settlePause is the time between two looks of which the second is to confirm the first.
-const settlePause = 200 * time.Millisecond
-
-// settled returns where the database is. Without the lock, what it shows while another instance commits may be a mixture of
-// before and after; so it is refused only for what two looks in a row see.
-func (m *Migrator) settled(ctx context.Context, conn *pgconn.PgConn) (schema.Database, position, error) {
-	var before error
-	for {
-		db, err := m.glance(ctx, conn)
-		if err != nil {
-			return db, position{}, err
-		}
-		at, err := m.locate(db)
-		if err == nil {
-			return db, at, nil
-		}
-		if before != nil && before.Error() == err.Error() {
-			if errors.Is(err, ErrUnrecognised) {
-				m.nameUndecided(ctx, conn, db.Shape)
-			}
-			return db, at, err
-		}
-		before = err
-		if err := postgres.Sleep(ctx, settlePause); err != nil {
-			return db, at, err
-		}
-	}
 }

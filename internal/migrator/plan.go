@@ -36,7 +36,7 @@ func (m *Migrator) Plan(ctx context.Context, conn *pgconn.PgConn) (Outcome, erro
 func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assessment) (string, error) {
 	sizes, err := m.tableSizes(ctx, conn, found.db)
 	if err != nil {
-		return "", err
+		return "", passing(err)
 	}
 	db, at := found.db, found.at
 	parts := []string{

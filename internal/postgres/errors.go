@@ -26,6 +26,7 @@ const (
 	serializationFailure  = "40001"
 	deadlockDetected      = "40P01"
 	insufficientPrivilege = "42501"
+	undefinedTable        = "42P01"
 	lockNotAvailable      = "55P03"
 	adminShutdown         = "57P01"
 	crashShutdown         = "57P02"
@@ -68,6 +69,9 @@ func isReadOnly(err error) bool {
 
 // IsLockTimeout reports whether a statement gave up because somebody else held a lock for longer than lock_timeout.
 func IsLockTimeout(err error) bool { return sqlState(err) == lockNotAvailable }
+
+// IsUndefinedTable reports whether a statement named a table that is not there.
+func IsUndefinedTable(err error) bool { return sqlState(err) == undefinedTable }
 
 func isAgain(err error) bool { return errors.As(err, new(Again)) }
 

@@ -156,7 +156,8 @@ func (s *Server) Do(ctx context.Context, work Work) error {
 		}
 		if isAgain(err) {
 			s.close() // whoever is to do it may be in need of a connection
-			pause = min(pause, againPause)
+			// Often enough for whoever is at work not to go unseen for most of the wait.
+			pause = min(pause, againPause, max(firstPause, s.wait/4))
 		} else {
 			pause = min(pause, lastPause)
 		}
