@@ -132,13 +132,15 @@ $do$;
 
 // fingerprintSQL is the query for the fingerprint of the database's shape, of those lines for which the condition holds.
 func (m *Migrator) fingerprintSQL(condition string) string {
+	_, lines := schema.Script(m.steps.snapshots())
 	return fmt.Sprintf("SELECT encode(sha256(convert_to(string_agg(line, chr(10) ORDER BY line COLLATE \"C\"), 'UTF8')), 'hex')\nFROM (\n%s\n) AS look\nWHERE %s",
-		strings.Join(m.reader.Lines, "\nUNION ALL\n"), condition)
+		strings.Join(lines, "\nUNION ALL\n"), condition)
 }
 
 // expect is a statement that fails with a message unless the database has a fingerprint.
 func (m *Migrator) expect(fingerprint, condition, complaint string) string {
-	return m.reader.Ours + fmt.Sprintf(`;
+	ours, _ := schema.Script(m.steps.snapshots())
+	return ours + fmt.Sprintf(`;
 DO $do$
 BEGIN
     IF '%s' IS DISTINCT FROM coalesce((

@@ -41,18 +41,17 @@ func (d Database) Version() int {
 	return version
 }
 
-// Reader reads the shape of the tables it was made for. Its queries are for a script that is to look too.
+// Reader reads the shape of the tables it was made for.
 type Reader struct {
-	// Ours finds out, until the transaction ends, which of the tables are in the schema that unqualified names lead to.
-	Ours string
-	// Lines ask for what is there: a line of text for each object, as in Shape's text form, and for what else Database
-	// holds.
-	Lines []string
+	catalogs []string
+	tables   map[string]bool
 }
 
 var (
 	//go:embed where.sql
 	whereSQL string
+	//go:embed catalogs.sql
+	catalogsSQL string
 	//go:embed ours.sql
 	oursSQL string
 	//go:embed shape.sql
@@ -63,51 +62,82 @@ var (
 
 // NewReader returns a reader for the tables, enums and indexes of all the snapshots.
 func NewReader(snapshots []Shape) Reader {
-	return Reader{Ours: Fill(oursSQL, snapshots), Lines: strings.Split(Fill(shapeSQL, snapshots), ";\n")}
+	return Reader{strings.Split(Fill(catalogsSQL, snapshots), ";\n"), known(snapshots, "table")}
 }
 
-// Fill replaces {{tables}}, {{enums}} and {{indexes}} in a query by the names that the snapshots know, as the text of
-// PostgreSQL arrays. They are plain identifiers only.
+// Script returns the queries of a look for a script that is to have one too: the first finds out, until the transaction ends, which
+// of the snapshots' tables are in the schema that unqualified names lead to; the others return a line of text for each object, as
+// in Shape's text form, and for what the version tables say.
+func Script(snapshots []Shape) (ours string, lines []string) {
+	return Fill(oursSQL, snapshots), strings.Split(Fill(shapeSQL, snapshots), ";\n")
+}
+
+// Fill replaces {{tables}}, {{enums}} and {{relations}}, which is tables, indexes and version tables, in a query by the names
+// that the snapshots know, as the text of PostgreSQL arrays, and {{enum types}} by a list of expressions for their oids. They are
+// plain identifiers only.
 func Fill(query string, snapshots []Shape) string {
-	for kind, placeholder := range map[string]string{"table": "{{tables}}", "enum": "{{enums}}", "index": "{{indexes}}"} {
-		if !strings.Contains(query, placeholder) {
-			continue // to collect names takes time that a run with nothing to do can save
+	for placeholder, text := range map[string]func() string{
+		"{{tables}}":  func() string { return array(known(snapshots, "table")) },
+		"{{indexes}}": func() string { return array(known(snapshots, "index")) },
+		"{{enums}}":   func() string { return array(known(snapshots, "enum")) },
+		"{{relations}}": func() string {
+			relations := known(snapshots, "table", "index")
+			relations["schema_migrations"], relations["alembic_version"] = true, true
+			return array(relations)
+		},
+		"{{enum types}}": func() string {
+			types := []string{"NULL"}
+			for _, enum := range slices.Sorted(maps.Keys(known(snapshots, "enum"))) {
+				types = append(types, "to_regtype('"+enum+"')")
+			}
+			return strings.Join(types, ", ")
+		},
+	} {
+		if strings.Contains(query, placeholder) { // to collect names takes time that a run with nothing to do can save
+			query = strings.ReplaceAll(query, placeholder, text())
 		}
-		names := map[string]bool{}
+	}
+	return query
+}
+
+func known(snapshots []Shape, kinds ...string) map[string]bool {
+	names := map[string]bool{}
+	for _, kind := range kinds {
 		for _, snapshot := range snapshots {
 			for _, name := range snapshot.Names(kind) {
 				names[name] = true
 			}
 		}
-		query = strings.ReplaceAll(query, placeholder, "{"+strings.Join(slices.Sorted(maps.Keys(names)), ",")+"}")
 	}
-	return query
+	return names
+}
+
+func array(names map[string]bool) string {
+	return "{" + strings.Join(slices.Sorted(maps.Keys(names)), ",") + "}"
 }
 
 // Read looks at the database, in one round trip and without a lock on any of PEPhub's tables, and in a second where there is
 // none of them. Within a transaction it also points the search path to the schema that it read, until the transaction ends.
 func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error) {
-	database, err := read(ctx, conn, append([]string{r.Ours}, r.Lines...))
-	if err != nil || len(database.Shape.Names("table")) > 0 {
-		return database, err
-	}
-	instead, err := read(ctx, conn, []string{r.Ours, othersSQL})
-	database.Others, database.Elsewhere = instead.Others, instead.Elsewhere
-	return database, err
-}
-
-// read takes all lines but the first query's, which is there for the others.
-func read(ctx context.Context, conn *pgconn.PgConn, queries []string) (Database, error) {
-	place, results, err := Ask(ctx, conn, queries...)
+	place, results, err := Ask(ctx, conn, r.catalogs...)
 	if err != nil {
 		return Database{}, fmt.Errorf("read the database's shape: %w", err)
 	}
-	database := Database{Schema: place.Schema, Standby: place.Standby, Shape: Shape{}}
-	for _, result := range results[1:] {
-		for _, row := range result.Rows {
-			if err := database.add(string(row[0])); err != nil {
-				return Database{}, err
-			}
+	database := readCatalogs(results[1:], r.tables)
+	database.Schema, database.Standby = place.Schema, place.Standby
+	if len(database.Shape.Names("table")) > 0 {
+		return database, nil
+	}
+	_, results, err = Ask(ctx, conn, othersSQL)
+	if err != nil {
+		return Database{}, fmt.Errorf("look for other tables: %w", err)
+	}
+	for _, row := range results[0].Rows {
+		switch kind, name, _ := strings.Cut(string(row[0]), " "); kind {
+		case "other":
+			database.Others = append(database.Others, name)
+		case "elsewhere":
+			database.Elsewhere = append(database.Elsewhere, name)
 		}
 	}
 	return database, nil
@@ -133,31 +163,4 @@ func Ask(ctx context.Context, conn *pgconn.PgConn, queries ...string) (Place, []
 	}
 	where := results[1].Rows[0]
 	return Place{Schema: string(where[0]), Standby: string(where[1]) == "t"}, results[len(before):], nil
-}
-
-// add takes one line.
-func (d *Database) add(line string) (err error) {
-	name, value, _ := strings.Cut(line, ": ")
-	switch name {
-	case "schema_migrations":
-		d.Recorded = value
-		return nil
-	case "alembic_version":
-		d.Alembic = value
-		return nil
-	case "oldest_step":
-		if d.Oldest, err = strconv.Atoi(value); err != nil {
-			return fmt.Errorf("read the comment on schema_migrations: %w", err)
-		}
-		return nil
-	}
-	switch kind, rest, _ := strings.Cut(line, " "); kind {
-	case "other":
-		d.Others = append(d.Others, rest)
-	case "elsewhere":
-		d.Elsewhere = append(d.Elsewhere, rest)
-	default:
-		d.Shape[name] = value
-	}
-	return nil
 }

@@ -4,7 +4,9 @@ SELECT
     set_config(
         'search_path',
         coalesce(
-            (SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('projects')),
+            CASE WHEN to_regclass(quote_ident(current_schema()) || '.projects') IS NULL THEN
+                (SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('projects'))
+            END,
             quote_ident(current_schema()),
             ''
         ),
