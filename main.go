@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -40,32 +41,48 @@ func run(ctx context.Context, log *slog.Logger) (migrator.Outcome, error) {
 		return migrator.Outcome{}, err
 	}
 	log.Info("starting", "version", version(), "action", cfg.Action)
-	steps, err := migrator.New(migrations.FS, cfg, log)
-	if err != nil {
-		return migrator.Outcome{}, err
-	}
-	attempt := steps.Migrate
-	switch cfg.Action {
-	case config.Check:
-		attempt = steps.Check
-	case config.Wait:
-		attempt = steps.Wait
-	case config.Plan:
-		attempt = steps.Plan
-	}
+	// The steps are read while the server answers. A fault in them is not to wait for a server.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var steps *migrator.Migrator
+	var faulty error
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		if steps, faulty = migrator.New(migrations.FS, cfg, log); faulty != nil {
+			cancel(faulty)
+		}
+	})
 	var outcome migrator.Outcome
 	server := postgres.New(cfg.Server, cfg.WaitTimeout, log)
 	err = server.Do(ctx, func(ctx context.Context, conn *pgconn.PgConn) (progress bool, err error) {
-		outcome, err = attempt(ctx, conn)
+		reading.Wait()
+		if faulty != nil {
+			return false, faulty
+		}
+		outcome, err = attempt(steps, cfg.Action)(ctx, conn)
 		return outcome.Progress, err
 	})
-	if err != nil {
+	reading.Wait()
+	if err := errors.Join(faulty, err); err != nil {
 		return outcome, err
 	}
 	if _, err := os.Stdout.WriteString(outcome.Plan); err != nil {
 		return outcome, fmt.Errorf("%w: %w", errOutput, err)
 	}
 	return outcome, nil
+}
+
+// attempt is what one connection is used for.
+func attempt(steps *migrator.Migrator, action string) func(context.Context, *pgconn.PgConn) (migrator.Outcome, error) {
+	switch action {
+	case config.Check:
+		return steps.Check
+	case config.Wait:
+		return steps.Wait
+	case config.Plan:
+		return steps.Plan
+	}
+	return steps.Migrate
 }
 
 // ending is one way for the program to end: the exit code, and what its caller can do.

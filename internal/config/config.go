@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"os"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,14 +138,16 @@ func variables() map[string]bool {
 	return names
 }
 
-// serviceLink matches what Kubernetes sets in every pod beside a Service that is named "migrate".
-var serviceLink = regexp.MustCompile(`^MIGRATE_(SERVICE|PORT)(_|$)`)
+// isServiceLink knows what Kubernetes sets in every pod beside a Service that is named "migrate".
+func isServiceLink(name string) bool {
+	return strings.HasPrefix(name+"_", "MIGRATE_SERVICE_") || strings.HasPrefix(name+"_", "MIGRATE_PORT_")
+}
 
 // refuseUnknown catches MIGRATE_TARGT, which would otherwise mean "up to the newest" without a word.
 func refuseUnknown(names map[string]bool) error {
 	for _, assignment := range os.Environ() {
 		name, _, _ := strings.Cut(assignment, "=")
-		if strings.HasPrefix(name, "MIGRATE_") && !names[name] && !serviceLink.MatchString(name) {
+		if strings.HasPrefix(name, "MIGRATE_") && !names[name] && !isServiceLink(name) {
 			return fmt.Errorf("%s is not a variable of this program; correct its name or unset it", name)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -23,8 +24,12 @@ const maxSecretSize = 64 << 10
 // sqlalchemyDriver is the driver in a URL that is shared with a Python application: postgresql+psycopg://…
 var sqlalchemyDriver = regexp.MustCompile(`^postgres(ql)?\+\w+://`)
 
-// hostName matches names and addresses, with an IPv6 zone. It is there for what it does not match: a URL or a login.
-var hostName = regexp.MustCompile(`^[\pL\pN._:%-]+$`)
+// isHostName knows names and addresses, with an IPv6 zone. It is there for what is none: a URL or a login.
+func isHostName(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !strings.ContainsRune("._:%-", r)
+	})
+}
 
 // server returns how to connect: from the URL if there is one, from the single variables otherwise.
 func (env environment) server() (*pgconn.Config, error) {
@@ -206,7 +211,7 @@ func splitHosts(host, defaultPort string) (hosts, ports string, err error) {
 		if one == "" {
 			return "", "", errors.New("POSTGRES_HOST has an empty host in it")
 		}
-		if !hostName.MatchString(one) && !strings.HasPrefix(one, "/") {
+		if !isHostName(one) && !strings.HasPrefix(one, "/") {
 			return "", "", errors.New("POSTGRES_HOST must be a host name or address, host:port, or several with commas; " +
 				"for a URL there is DATABASE_URL")
 		}

@@ -76,12 +76,6 @@ func (s Steps) snapshots() []schema.Shape {
 var (
 	stepFile = regexp.MustCompile(`^(\d{6})_([a-z0-9_]+)\.(?:(up|down)\.sql|(?:([a-z0-9_]+)\.)?schema\.txt)$`)
 	revision = regexp.MustCompile(`^[0-9a-f]{12}$`)
-
-	// What would end the transaction that all steps share, or cannot run inside one. Text within quotes is
-	// removed before: BEGIN and END belong to PL/pgSQL there.
-	quoted           = regexp.MustCompile(`(?s)\$\w*\$.*?\$\w*\$|'[^']*'|--[^\n]*|/\*.*?\*/`)
-	forbiddenCommand = regexp.MustCompile(`(?is)(?:^|;)\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE|VACUUM|COPY)\b`)
-	concurrently     = regexp.MustCompile(`(?i)\bCONCURRENTLY\b`)
 )
 
 // Load reads the steps from the top of fsys and sees that the set is whole. golang-migrate by itself would pass over a file
@@ -220,6 +214,11 @@ func (s Steps) Check() error {
 
 // checkSQL returns what keeps the text from being a step.
 func checkSQL(text string) error {
+	// What would end the transaction that all steps share, or cannot run inside one. Text within quotes is
+	// removed before: BEGIN and END belong to PL/pgSQL there.
+	quoted := regexp.MustCompile(`(?s)\$\w*\$.*?\$\w*\$|'[^']*'|--[^\n]*|/\*.*?\*/`)
+	forbiddenCommand := regexp.MustCompile(`(?is)(?:^|;)\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE|VACUUM|COPY)\b`)
+	concurrently := regexp.MustCompile(`(?i)\bCONCURRENTLY\b`)
 	for i := range len(text) {
 		if text[i] >= utf8.RuneSelf {
 			return fmt.Errorf("character %d is not ASCII; a database of another encoding may not have it", i)

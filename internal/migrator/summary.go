@@ -26,8 +26,6 @@ type tableSize struct {
 // soonCounted is a size, in bytes, up to which a table's rows are counted.
 const soonCounted = 16 << 20
 
-var plannersRows = regexp.MustCompile(`rows=(\d+)`)
-
 // tableSizes asks in one round trip.
 func (m *Migrator) tableSizes(ctx context.Context, conn *pgconn.PgConn, db schema.Database) (map[string]tableSize, error) {
 	tables := slices.Sorted(slices.Values(db.Shape.Names("table")))
@@ -39,6 +37,7 @@ func (m *Migrator) tableSizes(ctx context.Context, conn *pgconn.PgConn, db schem
 	}
 	ctx, cancel := m.briefly(ctx)
 	defer cancel()
+	plannersRows := regexp.MustCompile(`rows=(\d+)`)
 	_, results, err := schema.Ask(ctx, conn, questions...)
 	if err != nil {
 		return nil, fmt.Errorf("look at the sizes of the tables: %w", err)

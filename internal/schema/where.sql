@@ -4,9 +4,7 @@ SELECT
     set_config(
         'search_path',
         coalesce(
-            CASE WHEN to_regclass(quote_ident(current_schema()) || '.projects') IS NULL THEN
-                (SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('projects'))
-            END,
+            (pg_identify_object('pg_class'::regclass, to_regclass('projects'), 0)).schema,
             quote_ident(current_schema()),
             ''
         ),
