@@ -84,7 +84,10 @@ func (m *Migrator) assess(ctx context.Context, conn *pgconn.PgConn) (assessment,
 }
 
 func (m *Migrator) assessOnce(ctx context.Context, conn *pgconn.PgConn) (assessment, error) {
-	db, err := m.glance(ctx, conn)
+	db, err := m.glance(ctx, conn, m.reader)
+	if err == nil && len(db.Shape.Names("table")) == 0 {
+		db, err = m.glance(ctx, conn, m.reader.Around())
+	}
 	if err != nil {
 		return assessment{}, err
 	}

@@ -87,7 +87,7 @@ func New(fsys fs.FS, cfg config.Config, log *slog.Logger) (*Migrator, error) {
 // The first look, without the lock, only serves to find that there is nothing to do. PostgreSQL does not read all its
 // catalogs as of one moment, so what it shows while another instance commits may be a mixture of before and after.
 func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
-	db, err := m.glance(ctx, conn)
+	db, err := m.glance(ctx, conn, m.reader)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -100,7 +100,7 @@ func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, e
 	if db.Standby {
 		return Outcome{}, postgres.ErrStandby
 	}
-	return m.inTransaction(ctx, conn, m.migrateLocked)
+	return m.inTransaction(ctx, conn, db)
 }
 
 // A look without the lock takes milliseconds, unless somebody keeps a version table locked or the server is gone. It is
@@ -110,10 +110,10 @@ const (
 	maxGlanceTimeout = 5 * time.Second
 )
 
-func (m *Migrator) glance(ctx context.Context, conn *pgconn.PgConn) (schema.Database, error) {
+func (m *Migrator) glance(ctx context.Context, conn *pgconn.PgConn, reader schema.Reader) (schema.Database, error) {
 	ctx, cancel := m.briefly(ctx)
 	defer cancel()
-	return m.reader.Read(ctx, conn)
+	return reader.Read(ctx, conn)
 }
 
 func (m *Migrator) briefly(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -153,13 +153,9 @@ func (m *Migrator) compatible(db schema.Database) bool {
 		db.Oldest > 0 && db.Oldest <= m.target.Number
 }
 
-// migrateLocked does the work of the transaction. It looks again first: another instance may have been quicker. Of a
-// refusal the log says what the error alone does not.
-func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
-	db, err := m.reader.Read(ctx, conn)
-	if err != nil {
-		return Outcome{}, err
-	}
+// migrateLocked does the work of the transaction, in which the database was read again: another instance may have been quicker.
+// Of a refusal the log says what the error alone does not.
+func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn, db schema.Database) (Outcome, error) {
 	watcher := m.watch(ctx)
 	outcome, err := m.move(ctx, conn, db, watcher)
 	watcher.stop()
@@ -190,24 +186,20 @@ func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Data
 		return outcome, err
 	}
 	m.logPosition(db, from)
-	adopted := at.step > 0
-	if adopted {
+	// With the last step, to save the way there and back.
+	finish := m.recordSQL(db) + "\n"
+	if at.step > 0 {
 		if err := m.standStill(ctx, conn); err != nil {
 			return outcome, err
 		}
+		finish += m.handBackSQL(present(db, at)) + "\n"
 	}
-	if outcome.Progress, outcome.Rows, err = m.run(ctx, conn, at.step, watcher); err != nil {
+	finish += m.reader.SQL()
+	var results []*pgconn.Result
+	if outcome.Progress, outcome.Rows, results, err = m.run(ctx, conn, at.step, finish, watcher); err != nil {
 		return outcome, err
 	}
-	if err := m.record(ctx, conn, db); err != nil {
-		return outcome, err
-	}
-	if adopted {
-		if err := m.handBack(ctx, conn, present(db, at)); err != nil {
-			return outcome, err
-		}
-	}
-	return outcome, m.verify(ctx, conn)
+	return outcome, m.verify(results)
 }
 
 // present returns the tables that were there, leftovers apart.
@@ -223,24 +215,32 @@ func present(db schema.Database, at position) []string {
 	return tables
 }
 
-// run lets golang-migrate take the steps, and returns how many rows were written. It reports progress if it got further than
-// any attempt before: one that only gets as far as the same lock again and again is none.
-func (m *Migrator) run(ctx context.Context, conn *pgconn.PgConn, at int, watcher *watcher) (progress bool, rows int64, err error) {
+// run lets golang-migrate take the steps, and then finishes with a piece of SQL, whose results it returns last, after how many rows
+// were written. It reports progress if it got further than any attempt before: one that only gets as far as the same lock
+// again and again is none.
+func (m *Migrator) run(
+	ctx context.Context, conn *pgconn.PgConn, at int, finish string, watcher *watcher,
+) (progress bool, rows int64, results []*pgconn.Result, err error) {
 	if at == m.target.Number {
-		return false, 0, nil
+		if results, err = conn.Exec(ctx, finish).ReadAll(); err != nil {
+			return false, 0, nil, finishError(err)
+		}
+		return false, 0, results, nil
 	}
-	driver := &driver{ctx: ctx, conn: conn, log: m.log, watcher: watcher, steps: m.steps, version: at}
+	driver := &driver{
+		ctx: ctx, conn: conn, log: m.log, watcher: watcher, steps: m.steps, version: at, target: m.target.Number, finish: finish,
+	}
 	if at == 0 {
 		driver.version = database.NilVersion
 	}
 	engine, err := newEngine(m.fsys, driver)
 	if err != nil {
-		return false, 0, err
+		return false, 0, nil, err
 	}
 	err = reach(engine, driver, m.target.Number)
 	progress = driver.taken > m.furthest
 	m.furthest = max(m.furthest, driver.taken)
-	return progress, driver.rows, err
+	return progress, driver.rows, driver.finished, err
 }
 
 func newEngine(fsys fs.FS, driver *driver) (*migrate.Migrate, error) {
@@ -268,17 +268,10 @@ func reach(engine *migrate.Migrate, driver *driver, target int) error {
 	return nil
 }
 
-// record writes both version tables: golang-migrate's own, so that its CLI can read the database, with the oldest step
+// recordSQL writes both version tables: golang-migrate's own, so that its CLI can read the database, with the oldest step
 // whose applications can work on the result, for the images that come after; and Alembic's, so
 // that a pepdbagent that is started with run_migrations=True finds nothing to do. At a step that is older than
 // Alembic, alembic_version stays away or becomes empty.
-func (m *Migrator) record(ctx context.Context, conn *pgconn.PgConn, db schema.Database) error {
-	if _, err := conn.Exec(ctx, m.recordSQL(db)).ReadAll(); err != nil {
-		return fmt.Errorf("record the version: %w", err)
-	}
-	return nil
-}
-
 func (m *Migrator) recordSQL(db schema.Database) string {
 	var sql string
 	if db.Recorded == "" {
@@ -301,9 +294,9 @@ func (m *Migrator) recordSQL(db schema.Database) string {
 	return sql
 }
 
-// verify reads the database once more and compares it with the target's snapshot.
-func (m *Migrator) verify(ctx context.Context, conn *pgconn.PgConn) error {
-	db, err := m.reader.Read(ctx, conn)
+// verify compares what the last look has shown with the target's snapshot.
+func (m *Migrator) verify(results []*pgconn.Result) error {
+	db, err := m.reader.Parse(results)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ var ownSQL string
 // attached returns the query for what an operator has attached to PEPhub's tables: columns kind, relname, name, enabled.
 func (m *Migrator) attached() string { return schema.Fill(ownSQL, m.steps.snapshots()) }
 
-// standStill disables the operator's own triggers and rules on PEPhub's tables until handBack: one that sets a date on every
+// standStill disables the operator's own triggers and rules on PEPhub's tables until handBackSQL: one that sets a date on every
 // update would change all of them. It also remembers what else is attached to the tables. Tables are locked before
 // anything is done to one of them: a lock that is raised later makes deadlocks.
 func (m *Migrator) standStill(ctx context.Context, conn *pgconn.PgConn) error {
@@ -54,15 +54,8 @@ func (m *Migrator) standStillSQL() string {
 		$do$;`, m.attached())
 }
 
-// handBack enables triggers and rules again, and fails if a step took something with it that is attached to a table. And it
+// handBackSQL enables triggers and rules again, and fails if a step took something with it that is attached to a table. And it
 // lets whoever may use projects use the tables and sequences that were not there before.
-func (m *Migrator) handBack(ctx context.Context, conn *pgconn.PgConn, before []string) error {
-	if _, err := conn.Exec(ctx, m.handBackSQL(before)).ReadAll(); err != nil {
-		return fmt.Errorf("%w: after the last step: %w", ErrStep, err)
-	}
-	return nil
-}
-
 func (m *Migrator) handBackSQL(before []string) string {
 	made := slices.DeleteFunc(append(m.target.Shape.Names("table"), "schema_migrations", "alembic_version"),
 		func(table string) bool { return slices.Contains(before, table) })

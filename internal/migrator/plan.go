@@ -67,7 +67,7 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assess
 			dedent(m.handBackSQL(present(db, at))))
 	}
 	parts = append(parts, title("Is the result what it should be?"), m.expect(m.result(db, at), m.wanted(), "the result is not what it should be"),
-		endSQL())
+		endOfPlanSQL())
 	return strings.Join(parts, "\n"), nil
 }
 
@@ -83,7 +83,7 @@ func dedent(sql string) string {
 
 // beginSQL stops a psql that was told neither to stop at an error nor to run all in one transaction: a setting that is local
 // to the transaction is gone in the next statement where every statement is one. And it keeps psql -1 from committing a plan
-// whose end is missing: a foreign key is checked at the commit, and endSQL brings what it refers to.
+// whose end is missing: a foreign key is checked at the commit, and endOfPlanSQL brings what it refers to.
 func beginSQL() string {
 	return fmt.Sprintf(`\set ON_ERROR_STOP on
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
@@ -107,7 +107,7 @@ INSERT INTO pephub_migrate_begin VALUES (1);
 `, int64(lockKey))
 }
 
-func endSQL() string { return "INSERT INTO pephub_migrate_end VALUES (1);\n" }
+func endOfPlanSQL() string { return "INSERT INTO pephub_migrate_end VALUES (1);\n" }
 
 // dropIfEmpty is the clearing's SQL behind a guard: that the tables are empty was seen without a lock.
 func dropIfEmpty(c clearing) string {

@@ -41,10 +41,11 @@ func (d Database) Version() int {
 	return version
 }
 
-// Reader reads the shape of the tables it was made for.
+// Reader reads the shape of the tables it was made for, in one message and without a lock on any of them.
 type Reader struct {
-	catalogs []string
-	tables   map[string]bool
+	queries []string
+	tables  map[string]bool
+	around  bool
 }
 
 var (
@@ -62,7 +63,7 @@ var (
 
 // NewReader returns a reader for the tables, enums and indexes of all the snapshots.
 func NewReader(snapshots []Shape) Reader {
-	return Reader{strings.Split(Fill(catalogsSQL, snapshots), ";\n"), known(snapshots, "table")}
+	return Reader{queries: place(strings.Split(Fill(catalogsSQL, snapshots), ";\n")...), tables: known(snapshots, "table")}
 }
 
 // Script returns the queries of a look for a script that is to have one too: the first finds out, until the transaction ends, which
@@ -116,23 +117,36 @@ func array(names map[string]bool) string {
 	return "{" + strings.Join(slices.Sorted(maps.Keys(names)), ",") + "}"
 }
 
-// Read looks at the database, in one round trip and without a lock on any of PEPhub's tables, and in a second where there is
-// none of them. Within a transaction it also points the search path to the schema that it read, until the transaction ends.
+// Around returns a reader that also reads what Database has of other tables, for where none is PEPhub's.
+func (r Reader) Around() Reader {
+	r.queries, r.around = append(slices.Clone(r.queries), othersSQL), true
+	return r
+}
+
+// Read looks at the database.
 func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error) {
-	place, results, err := Ask(ctx, conn, r.catalogs...)
+	results, err := conn.Exec(ctx, r.SQL()).ReadAll()
+	if err != nil {
+		return Database{}, fmt.Errorf("read the database's shape: %w", err)
+	}
+	return r.Parse(results)
+}
+
+// SQL returns what Read asks. Within a transaction it also points the search path to the schema that is read, until that ends.
+func (r Reader) SQL() string { return strings.Join(r.queries, ";\n") }
+
+// Parse returns what the results of a message say that ended with SQL.
+func (r Reader) Parse(results []*pgconn.Result) (Database, error) {
+	where, results, err := split(results, len(r.queries))
 	if err != nil {
 		return Database{}, fmt.Errorf("read the database's shape: %w", err)
 	}
 	database := readCatalogs(results[1:], r.tables)
-	database.Schema, database.Standby = place.Schema, place.Standby
-	if len(database.Shape.Names("table")) > 0 {
+	database.Schema, database.Standby = where.Schema, where.Standby
+	if !r.around {
 		return database, nil
 	}
-	_, results, err = Ask(ctx, conn, othersSQL)
-	if err != nil {
-		return Database{}, fmt.Errorf("look for other tables: %w", err)
-	}
-	for _, row := range results[0].Rows {
+	for _, row := range results[len(results)-1].Rows {
 		switch kind, name, _ := strings.Cut(string(row[0]), " "); kind {
 		case "other":
 			database.Others = append(database.Others, name)
@@ -152,15 +166,26 @@ type Place struct {
 // Ask runs queries with unqualified names, each of which returns a table, in one round trip, and returns as many results. What
 // is asked outside a transaction waits for locks no longer than a second.
 func Ask(ctx context.Context, conn *pgconn.PgConn, queries ...string) (Place, []*pgconn.Result, error) {
-	// A standby refuses every query if its database or role is set to serializable.
-	before := []string{"SET TRANSACTION ISOLATION LEVEL READ COMMITTED", whereSQL}
-	results, err := conn.Exec(ctx, strings.Join(append(before, queries...), ";\n")).ReadAll()
+	queries = place(queries...)
+	results, err := conn.Exec(ctx, strings.Join(queries, ";\n")).ReadAll()
 	if err != nil {
 		return Place{}, nil, err
 	}
-	if len(results) != len(before)+len(queries) || len(results[1].Rows) != 1 || len(results[1].Rows[0]) < 2 {
+	return split(results, len(queries))
+}
+
+// place puts in front of queries what finds out where they lead. A standby refuses every query if its database or role is set to
+// serializable.
+func place(queries ...string) []string {
+	return append([]string{"SET TRANSACTION ISOLATION LEVEL READ COMMITTED", whereSQL}, queries...)
+}
+
+// split takes the last results of a message, those of that many queries that place has returned.
+func split(results []*pgconn.Result, queries int) (Place, []*pgconn.Result, error) {
+	first := len(results) - queries
+	if first < 0 || len(results[first+1].Rows) != 1 || len(results[first+1].Rows[0]) < 2 {
 		return Place{}, nil, fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF) // what speaks there is not PostgreSQL
 	}
-	where := results[1].Rows[0]
-	return Place{Schema: string(where[0]), Standby: string(where[1]) == "t"}, results[len(before):], nil
+	where := results[first+1].Rows[0]
+	return Place{Schema: string(where[0]), Standby: string(where[1]) == "t"}, results[first+2:], nil
 }
