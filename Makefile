@@ -1,5 +1,6 @@
 # make test    everything that CI checks
 # make demo    an upgrade, in front of your eyes
+# make bench   what bench/RESULTS.md holds, measured again: three quarters of an hour
 # make image   the container image pephub-migrate
 # make lint    formatting and static checks of Go, shell and the systemd unit
 
@@ -22,7 +23,7 @@ else
 GO := go
 endif
 
-.PHONY: test lint image demo images
+.PHONY: test lint image demo bench images
 
 # Never from the cache: Go does not know that the result depends on the Dockerfile and on the server.
 test: lint
@@ -46,6 +47,9 @@ image: images
 
 demo: image
 	integration/demo
+
+bench: image
+	eval "$$(integration/offline/prepare $(GO_IMAGE) $(POSTGRES_IMAGE))" && $(GO) run ./bench
 
 images:
 	integration/offline/prepare $(GO_IMAGE) $(POSTGRES_IMAGE) >/dev/null

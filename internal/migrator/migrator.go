@@ -100,7 +100,7 @@ func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, e
 	if db.Standby {
 		return Outcome{}, postgres.ErrStandby
 	}
-	return m.inTransaction(ctx, conn, db)
+	return m.inTransaction(ctx, conn)
 }
 
 // A look without the lock takes milliseconds, unless somebody keeps a version table locked or the server is gone. It is
@@ -113,7 +113,8 @@ const (
 func (m *Migrator) glance(ctx context.Context, conn *pgconn.PgConn, reader schema.Reader) (schema.Database, error) {
 	ctx, cancel := m.briefly(ctx)
 	defer cancel()
-	return reader.Read(ctx, conn)
+	db, err := reader.Read(ctx, conn)
+	return db, passing(err)
 }
 
 func (m *Migrator) briefly(ctx context.Context) (context.Context, context.CancelFunc) {

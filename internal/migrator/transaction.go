@@ -18,25 +18,17 @@ import (
 // lockKey is the advisory lock that one instance at a time holds in a database: "pephub-m" in ASCII.
 const lockKey = 0x7065706875622d6d
 
-// inTransaction migrates between BEGIN and COMMIT, under the lock, after a first look has shown db. When it or BEGIN fails,
-// nothing has happened; when COMMIT fails, another look at the database must tell.
-func (m *Migrator) inTransaction(ctx context.Context, conn *pgconn.PgConn, db schema.Database) (outcome Outcome, err error) {
+// inTransaction migrates between BEGIN and COMMIT, under the lock. When it or BEGIN fails, nothing has happened; when COMMIT
+// fails, another look at the database must tell.
+func (m *Migrator) inTransaction(ctx context.Context, conn *pgconn.PgConn) (outcome Outcome, err error) {
 	defer func() {
 		if err != nil {
 			rollback(conn)
 		}
 	}()
-	reader := m.reader
-	if len(db.Shape.Names("table")) == 0 {
-		reader = reader.Around()
-	}
-	if db, outcome, err = m.begin(ctx, conn, reader); err != nil {
+	db, outcome, err := m.begin(ctx, conn)
+	if err != nil {
 		return outcome, err
-	}
-	if len(db.Shape.Names("table")) == 0 {
-		if db, err = m.reader.Around().Read(ctx, conn); err != nil {
-			return outcome, err
-		}
 	}
 	if outcome, err = m.migrateLocked(ctx, conn, db); err != nil {
 		return outcome, err
@@ -59,11 +51,12 @@ func holderSQL() string {
 
 // begin opens the transaction, takes the lock and reads the database, in one round trip. A lock that is taken is not waited for
 // here: a statement that waits holds a snapshot, which delays VACUUM and CREATE INDEX CONCURRENTLY everywhere else.
-func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn, reader schema.Reader) (schema.Database, Outcome, error) {
+func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (schema.Database, Outcome, error) {
+	reader := m.reader.Around()
 	results, err := conn.Exec(ctx, fmt.Sprintf("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_try_advisory_xact_lock(%d); %s; %s\n%s",
 		int64(lockKey), holderSQL(), m.settingsSQL(), reader.SQL())).ReadAll()
 	if err != nil {
-		return schema.Database{}, Outcome{}, fmt.Errorf("begin: %w", err)
+		return schema.Database{}, Outcome{}, passing(fmt.Errorf("begin: %w", err))
 	}
 	if locked := string(results[1].Rows[0][0]) == "t"; !locked {
 		outcome, err := m.busy(results[2].Rows)

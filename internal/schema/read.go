@@ -143,8 +143,8 @@ func (r Reader) Parse(results []*pgconn.Result) (Database, error) {
 	}
 	database := readCatalogs(results[1:], r.tables)
 	database.Schema, database.Standby = where.Schema, where.Standby
-	if !r.around {
-		return database, nil
+	if !r.around || len(database.Shape.Names("table")) > 0 {
+		return database, nil // the others are no matter
 	}
 	for _, row := range results[len(results)-1].Rows {
 		switch kind, name, _ := strings.Cut(string(row[0]), " "); kind {
