@@ -46,15 +46,17 @@ $$;
 -- {column: {row: value}}. The keys of its rows are numbers from 0, or else the rows' names, which may look like numbers.
 -- Named rows are in the order in which they first come up, and one with nothing in the column of that name gets its key
 -- there.
-CREATE FUNCTION pephub_migrate_records(content json, name text) RETURNS TABLE (record text, row_position bigint)
+CREATE FUNCTION pephub_migrate_records(content json, name text) RETURNS TABLE (record json, row_position bigint)
 LANGUAGE sql IMMUTABLE
 AS $$
-SELECT r.value::text, r.ordinality
+SELECT r.value, r.ordinality
 FROM json_array_elements(CASE json_typeof(content) WHEN 'array' THEN content ELSE '[]' END) WITH ORDINALITY AS r
 UNION ALL
 SELECT
-    '{' || CASE WHEN n.cell IS NOT NULL OR n.numbered THEN '' ELSE to_json(name) || ': ' || to_json(n.key) || ', ' END
-    || n.cells || '}',
+    (
+        '{' || CASE WHEN n.cell IS NOT NULL OR n.numbered THEN '' ELSE to_json(name) || ': ' || to_json(n.key) || ', ' END
+        || n.cells || '}'
+    )::json,
     row_number() OVER (ORDER BY CASE WHEN n.numbered THEN n.key::integer END, n.first)
 FROM (
     SELECT
@@ -97,34 +99,63 @@ $$;
 
 SET LOCAL application_name = 'pephub-migrate: taking documents apart';
 -- Each document is taken apart once for all that follows. What is an argument below is a column here: as an expression it
--- would be inlined, and evaluated, which takes the whole document, for each cell.
-CREATE TABLE pephub_migrate_documents AS
+-- would be inlined, and evaluated, which takes the whole document, for each cell. What is large is not compressed: that would
+-- take longer than all the rest.
+CREATE UNLOGGED TABLE pephub_migrate_documents (
+    id bigint,
+    kind text,
+    hidden boolean, -- whether anything in it is
+    keys text[],
+    name json,
+    description json,
+    samples json,
+    list json,
+    dict json,
+    kind_of_config text,
+    config json,
+    name_column text,
+    tables json
+);
+ALTER TABLE pephub_migrate_documents
+    ALTER COLUMN samples SET STORAGE EXTERNAL,
+    ALTER COLUMN list SET STORAGE EXTERNAL,
+    ALTER COLUMN dict SET STORAGE EXTERNAL,
+    ALTER COLUMN tables SET STORAGE EXTERNAL;
+INSERT INTO pephub_migrate_documents
 SELECT
-    id, kind, keys, name, description, samples, list, dict,
-    json_typeof(config) AS kind_of_config,
-    CASE json_typeof(config) WHEN 'object' THEN config ELSE '{}' END AS config,
-    coalesce(nullif(config ->> 'sample_table_index', ''), 'sample_name') AS name_column,
+    d.id, d.kind, d.hidden, m.keys, m.name, m.description, m.samples, m.list, m.dict,
+    json_typeof(m.config),
+    CASE json_typeof(m.config) WHEN 'object' THEN m.config ELSE '{}' END,
+    coalesce(nullif(m.config ->> 'sample_table_index', ''), 'sample_name'),
     CASE
-        WHEN json_typeof(list) = 'array' AND json_array_length(list) > 0 THEN list
-        WHEN json_typeof(dict) = 'array' THEN dict
+        WHEN json_typeof(m.list) = 'array' AND json_array_length(m.list) > 0 THEN m.list
+        WHEN json_typeof(m.dict) = 'array' THEN m.dict
         ELSE '[]'
-    END AS tables
+    END
 FROM (
     SELECT
-        d.id,
-        json_typeof(d.document) AS kind,
-        array_agg(m.key) AS keys,
-        (array_agg(m.value ORDER BY m.position DESC) FILTER (WHERE m.key = 'name'))[1] AS name,
-        (array_agg(m.value ORDER BY m.position DESC) FILTER (WHERE m.key = 'description'))[1] AS description,
-        (array_agg(m.value ORDER BY m.position DESC) FILTER (WHERE m.key = '_config'))[1] AS config,
-        (array_agg(m.value ORDER BY m.position DESC) FILTER (WHERE m.key = '_sample_dict'))[1] AS samples,
-        (array_agg(m.value ORDER BY m.position DESC) FILTER (WHERE m.key = '_subsample_list'))[1] AS list,
-        (array_agg(m.value ORDER BY m.position DESC) FILTER (WHERE m.key = '_subsample_dict'))[1] AS dict
-    FROM (SELECT id, pephub_migrate_hide(project_value) AS document FROM projects OFFSET 0) AS d
-    LEFT JOIN LATERAL json_each(CASE json_typeof(d.document) WHEN 'object' THEN d.document ELSE '{}' END)
-        WITH ORDINALITY AS m (key, value, position) ON true
-    GROUP BY d.id, json_typeof(d.document)
-) AS d;
+        id, hidden, json_typeof(document[1]) AS kind,
+        CASE WHEN hidden THEN pephub_migrate_hide(document[1]) ELSE document[1] END AS document
+    FROM (
+        SELECT id, document, strpos(document[1]::text, '\u') + strpos(document[1]::text, chr(127)) > 0 AS hidden
+        -- In an array it is decompressed, once.
+        FROM (SELECT id, ARRAY[project_value] AS document FROM projects OFFSET 0) AS p
+        OFFSET 0
+    ) AS h
+    OFFSET 0
+) AS d
+CROSS JOIN LATERAL (
+    SELECT
+        array_agg(e.key) AS keys,
+        (array_agg(e.value ORDER BY e.position DESC) FILTER (WHERE e.key = 'name'))[1] AS name,
+        (array_agg(e.value ORDER BY e.position DESC) FILTER (WHERE e.key = 'description'))[1] AS description,
+        (array_agg(e.value ORDER BY e.position DESC) FILTER (WHERE e.key = '_config'))[1] AS config,
+        (array_agg(e.value ORDER BY e.position DESC) FILTER (WHERE e.key = '_sample_dict'))[1] AS samples,
+        (array_agg(e.value ORDER BY e.position DESC) FILTER (WHERE e.key = '_subsample_list'))[1] AS list,
+        (array_agg(e.value ORDER BY e.position DESC) FILTER (WHERE e.key = '_subsample_dict'))[1] AS dict
+    FROM json_each(CASE d.kind WHEN 'object' THEN d.document ELSE '{}' END) WITH ORDINALITY AS e (key, value, position)
+) AS m
+ORDER BY d.id;
 
 -- What is of neither form would get lost.
 DO $$
@@ -208,21 +239,21 @@ $$;
 
 SET LOCAL application_name = 'pephub-migrate: writing samples and subsamples';
 -- CREATE TABLE AS writes one page after the other; INSERT would put a small row back into a page with room for it, and
--- pepdbagent reads subsamples in their order on disk.
+-- pepdbagent reads subsamples in their order on disk. Samples have their order in row_number; documents are in that of their
+-- ids, and to sort the samples as well would take as long as to write them.
 CREATE TABLE samples AS
 SELECT
-    (row_number() OVER (ORDER BY p.id, r.row_position))::integer AS id,
-    pephub_migrate_reveal(r.record)::json AS sample,
+    (row_number() OVER ())::integer AS id,
+    CASE WHEN p.hidden THEN pephub_migrate_reveal(r.record::text)::json ELSE r.record END AS sample,
     p.id::integer AS project_id,
     (r.row_position - 1)::integer AS row_number
 FROM pephub_migrate_documents AS p
-CROSS JOIN LATERAL pephub_migrate_records(p.samples, p.name_column) AS r
-ORDER BY p.id, r.row_position;
+CROSS JOIN LATERAL pephub_migrate_records(p.samples, p.name_column) AS r;
 
 CREATE TABLE subsamples AS
 SELECT
     (row_number() OVER (ORDER BY p.id, t.ordinality, r.row_position))::integer AS id,
-    pephub_migrate_reveal(r.record)::json AS subsample,
+    pephub_migrate_reveal(r.record::text)::json AS subsample,
     p.id::integer AS project_id,
     (t.ordinality - 1)::integer AS subsample_number,
     (r.row_position - 1)::integer AS row_number

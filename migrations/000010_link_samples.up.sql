@@ -100,35 +100,52 @@ WHERE c.project_id = p.id AND c.samples <> p.number_of_samples;
 
 SET LOCAL application_name = 'pephub-migrate: linking samples';
 -- The table is filled anew, once: an UPDATE of every row would leave a dead one behind each, and write the indexes twice.
--- The table itself stays, with all that an operator has attached to it. TRUNCATE takes no table that a foreign key leads
--- to, and row by row a foreign key takes longer to check than at once, so all of them, the operator's own included, step
--- aside and come back.
+-- The table itself stays, with all that an operator has attached to it.
 CREATE UNLOGGED TABLE pephub_migrate_samples AS
 SELECT
-    s.id, s.sample, s.project_id, s.row_number, s.sample_name, l.guid, l.submission_date, l.last_update_date,
-    CASE WHEN s.project_id IS NOT NULL THEN l.previous END AS parent_guid -- one without a project is a list of its own
-FROM samples AS s
-JOIN (
-    SELECT
-        g.id, g.guid,
-        lag(g.guid) OVER (PARTITION BY g.project_id ORDER BY g.row_number, g.id) AS previous,
-        coalesce(p.submission_date, now()) AS submission_date,
-        coalesce(p.last_update_date, p.submission_date, now()) AS last_update_date
-    FROM (SELECT id, project_id, row_number, gen_random_uuid()::text AS guid FROM samples) AS g
-    LEFT JOIN projects AS p ON p.id = g.project_id
-) AS l ON l.id = s.id;
+    s.id, s.sample, s.project_id, s.row_number, s.sample_name, s.guid,
+    coalesce(p.submission_date, now()) AS submission_date,
+    coalesce(p.last_update_date, p.submission_date, now()) AS last_update_date,
+    CASE WHEN s.project_id IS NOT NULL THEN -- one without a project is a list of its own
+        lag(s.guid) OVER (PARTITION BY s.project_id ORDER BY s.row_number, s.id)
+    END AS parent_guid
+FROM (SELECT id, sample, project_id, row_number, sample_name, gen_random_uuid()::text AS guid FROM samples) AS s
+LEFT JOIN projects AS p ON p.id = s.project_id;
 
-CREATE TABLE pephub_migrate_foreign_keys AS
-SELECT conrelid::regclass::text AS referencing, quote_ident(conname) AS name, pg_get_constraintdef(oid) AS definition
-FROM pg_constraint
-WHERE contype = 'f' AND 'samples'::regclass IN (conrelid, confrelid);
+DO $$
+BEGIN
+    IF (SELECT count(*) FROM pephub_migrate_samples) <> (SELECT count(*) FROM samples) THEN
+        RAISE EXCEPTION 'samples went missing';
+    END IF;
+END
+$$;
+
+-- TRUNCATE takes no table that a foreign key leads to, and row by row a foreign key takes longer to check than at once, so
+-- all of them, the operator's own included, step aside and come back. So does the primary key, for the same reason, unless
+-- there is more to its index than the constraint says.
+CREATE TABLE pephub_migrate_constraints AS
+SELECT k.conrelid::regclass::text AS relation, quote_ident(k.conname) AS name, k.contype, pg_get_constraintdef(k.oid) AS definition
+FROM pg_constraint AS k
+WHERE k.contype = 'f' AND 'samples'::regclass IN (k.conrelid, k.confrelid)
+    OR k.contype = 'p' AND k.conrelid = 'samples'::regclass AND EXISTS (
+        SELECT
+        FROM pg_index AS i
+        JOIN pg_class AS c ON c.oid = i.indexrelid
+        WHERE i.indexrelid = k.conindid
+            AND NOT i.indisclustered
+            AND NOT i.indisreplident
+            AND c.reltablespace = 0
+            AND c.reloptions IS NULL
+            AND obj_description(c.oid, 'pg_class') IS NULL
+            AND obj_description(k.oid, 'pg_constraint') IS NULL
+    );
 
 DO $$
 DECLARE
-    foreign_key record;
+    k record;
 BEGIN
-    FOR foreign_key IN TABLE pephub_migrate_foreign_keys LOOP
-        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %s', foreign_key.referencing, foreign_key.name);
+    FOR k IN SELECT * FROM pephub_migrate_constraints ORDER BY contype LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %s', k.relation, k.name);
     END LOOP;
 END
 $$;
@@ -153,19 +170,17 @@ ALTER TABLE samples
     ADD CONSTRAINT samples_parent_guid_fkey FOREIGN KEY (parent_guid) REFERENCES samples (guid) ON DELETE CASCADE;
 DO $$
 DECLARE
-    foreign_key record;
+    k record;
 BEGIN
-    FOR foreign_key IN TABLE pephub_migrate_foreign_keys LOOP
-        EXECUTE format(
-            'ALTER TABLE %s ADD CONSTRAINT %s %s', foreign_key.referencing, foreign_key.name, foreign_key.definition
-        );
+    FOR k IN SELECT * FROM pephub_migrate_constraints ORDER BY contype DESC LOOP
+        EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %s %s', k.relation, k.name, k.definition);
     END LOOP;
 END
 $$;
-DROP TABLE pephub_migrate_foreign_keys;
+DROP TABLE pephub_migrate_constraints;
 
-SET LOCAL application_name = 'pephub-migrate: checking the lists of samples';
--- A second first sample, or a second one behind another, would be invisible.
+-- A second first sample would be invisible. That no sample has two behind it follows from how they were linked, since no guid
+-- comes twice.
 DO $$
 DECLARE
     broken bigint;
@@ -176,7 +191,7 @@ BEGIN
         FROM samples
         WHERE project_id IS NOT NULL
         GROUP BY project_id
-        HAVING count(*) - count(parent_guid) <> 1 OR count(DISTINCT parent_guid) <> count(parent_guid)
+        HAVING count(*) - count(parent_guid) <> 1
     ) AS b;
     IF broken > 0 THEN
         RAISE EXCEPTION 'the samples of % projects are not one list', broken;
