@@ -78,21 +78,16 @@ FROM (
 ) AS n
 $$;
 
--- Whether a table has no row, or a column that has none: no record can hold its name.
+-- Whether a table has no row, or a column that has none: no record can hold its name. How an object with members begins is
+-- enough to know it.
 CREATE FUNCTION pephub_migrate_lossy(content json) RETURNS boolean
 LANGUAGE sql IMMUTABLE
 AS $$
 SELECT CASE json_typeof(content)
     WHEN 'array' THEN json_array_length(content) = 0
     WHEN 'object' THEN
-        NOT EXISTS (SELECT FROM json_object_keys(content))
-        OR EXISTS (
-            SELECT
-            FROM json_each(content) AS c
-            WHERE NOT EXISTS (
-                SELECT FROM json_object_keys(CASE json_typeof(c.value) WHEN 'object' THEN c.value ELSE '{}' END)
-            )
-        )
+        content::text !~ '^\s*\{\s*"'
+        OR EXISTS (SELECT FROM json_each(content) AS c WHERE c.value::text !~ '^\s*\{\s*"')
     ELSE true
 END
 $$;
@@ -202,7 +197,7 @@ CROSS JOIN LATERAL (
     SELECT
         cardinality(d.keys) > (SELECT count(DISTINCT k.key) FROM unnest(d.keys) AS k (key))
         OR json_typeof(d.samples) = 'object'
-            AND EXISTS (SELECT FROM json_object_keys(d.samples))
+            AND d.samples::text ~ '^\s*\{\s*"'
             AND pephub_migrate_lossy(d.samples)
         OR EXISTS (SELECT FROM json_array_elements(d.tables) AS t WHERE pephub_migrate_lossy(t.value))
         OR json_typeof(d.list) = 'array'

@@ -95,16 +95,23 @@ func (m *Migrator) settingsSQL() string {
 		"tcp_keepalives_interval":          "2",
 		"tcp_keepalives_count":             "3",
 		"pephub_migrate.allow_data_loss":   fmt.Sprint(m.config.AllowDataLoss),
+		// To compile a statement takes longer than to run it, unless the tables are large, and then they are the disk's.
+		"jit": "off",
 	}
 	var values []string
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		values = append(values, fmt.Sprintf("('%s', '%s')", name, settings[name]))
 	}
+	// The memory for one sort or hash table, of which a statement of the steps has two at once, and its two workers as many;
+	// and that for one index. Half a gigabyte in all, unless the server is set to more.
 	return fmt.Sprintf(`
 		SELECT set_config(name, value, true)
 		FROM (VALUES %s) AS s (name, value)
 		WHERE name LIKE '%%.%%' OR current_setting(name, true) IS NOT NULL
-			AND (name <> 'client_connection_check_interval' OR version() ~* 'linux|darwin');`, // nowhere else can it
+			AND (name <> 'client_connection_check_interval' OR version() ~* 'linux|darwin'); -- nowhere else can it
+		SELECT set_config(name, minimum, true)
+		FROM (VALUES ('work_mem', '32MB'), ('maintenance_work_mem', '256MB')) AS s (name, minimum)
+		WHERE pg_size_bytes(current_setting(name)) < pg_size_bytes(minimum);`,
 		strings.Join(values, ", "))
 }
 
