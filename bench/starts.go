@@ -340,10 +340,13 @@ func measureSize(ctx context.Context, b *bench) (string, error) {
 		}
 	}
 	return fmt.Sprintf("| | |\n|---|---|\n| image | %s |\n| binary | %s |\n| peak resident memory, empty to newest | %s |\n| nothing to do | %s |\n| floor | %s |\n",
-		image, megabytes(binary.Size()), megabytes(empty), megabytes(noop), megabytes(least)), nil
+		image, megabytes(binary.Size()), mebibytes(empty), mebibytes(noop), mebibytes(least)), nil
 }
 
 func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/1e6) }
+
+// mebibytes is for memory, whose limits are given so.
+func mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
 
 // peakMemory runs a command and returns the most memory that it has had resident, in bytes. It looks while the command runs: what
 // the system says afterwards includes the memory of the process that started it.

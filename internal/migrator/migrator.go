@@ -42,6 +42,10 @@ type Migrator struct {
 	said   map[string]time.Time // when the log last had each message that comes again and again
 
 	furthest int // how many steps any attempt has got through
+
+	behind    bool      // whether another instance had the lock at the last attempt
+	active    bool      // whether that made progress
+	askedWhen time.Time // when that was found out
 }
 
 // Outcome is where a database was and where it is now. Of an attempt that failed, only Progress counts.
@@ -87,6 +91,11 @@ func New(fsys fs.FS, cfg config.Config, log *slog.Logger) (*Migrator, error) {
 // The first look, without the lock, only serves to find that there is nothing to do. PostgreSQL does not read all its
 // catalogs as of one moment, so what it shows while another instance commits may be a mixture of before and after.
 func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
+	if m.behind {
+		if outcome, err := m.queue(ctx, conn); err != nil {
+			return outcome, err
+		}
+	}
 	db, err := m.glance(ctx, conn, m.reader)
 	if err != nil {
 		return Outcome{}, err

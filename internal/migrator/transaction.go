@@ -138,13 +138,42 @@ func (m *Migrator) sayHolder(holder [][]byte) (active bool) {
 
 // busy says who holds the lock, if that is still somebody.
 func (m *Migrator) busy(holders [][][]byte) (Outcome, error) {
+	m.behind, m.active, m.askedWhen = true, false, time.Now()
 	if len(holders) == 0 {
 		return Outcome{}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
 	}
-	if active := m.sayHolder(holders[0]); active {
+	m.active = m.sayHolder(holders[0])
+	return m.stillBusy()
+}
+
+func (m *Migrator) stillBusy() (Outcome, error) {
+	if m.active {
 		return Outcome{Progress: true}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
 	}
 	return Outcome{}, fmt.Errorf("%w: another instance waits for a lock itself", postgres.ErrBusy)
+}
+
+// queue is the attempt of an instance that comes behind another: a hundred that look at the database again and again take the
+// processor from the one that is at work. It only tries the lock, and lets go of it with the statement; and now and then finds out
+// whether whoever has it makes progress.
+func (m *Migrator) queue(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
+	ctx, cancel := m.briefly(ctx)
+	defer cancel()
+	results, err := conn.Exec(ctx, fmt.Sprintf("SELECT pg_try_advisory_xact_lock(%d)", int64(lockKey))).ReadAll()
+	if err != nil {
+		return Outcome{}, fmt.Errorf("try the lock: %w", err)
+	}
+	if free := string(results[0].Rows[0][0]) == "t"; free {
+		m.behind = false
+		return Outcome{}, nil
+	}
+	if time.Since(m.askedWhen) < min(time.Second, m.config.WaitTimeout/8) {
+		return m.stillBusy()
+	}
+	if results, err = conn.Exec(ctx, holderSQL()).ReadAll(); err != nil {
+		return Outcome{}, fmt.Errorf("look for an instance that migrates: %w", err)
+	}
+	return m.busy(results[0].Rows)
 }
 
 // commitTimeout bounds how long an interrupted run waits for the answer to its COMMIT.
