@@ -63,7 +63,10 @@ func run(ctx context.Context, log *slog.Logger) (migrator.Outcome, error) {
 		return outcome.Progress, err
 	})
 	reading.Wait()
-	if err := errors.Join(faulty, err); err != nil {
+	if faulty != nil {
+		return outcome, faulty // rather than what became of the connection
+	}
+	if err != nil {
 		return outcome, err
 	}
 	if _, err := os.Stdout.WriteString(outcome.Plan); err != nil {

@@ -346,33 +346,70 @@ type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("the disk is gone") }
 
-// An init container runs at every start of a pod, and nearly always there is nothing to do: one question, no lock.
-func TestNothingToDoTakesOneRoundTrip(t *testing.T) {
-	db := newDatabase(t)
-	if err := move(t, migrations.FS, db, config.Up, 0); err != nil {
-		t.Fatal(err)
+// A step has what it needs, whatever the server is set to; and what an operator has set to more than that is left alone.
+func TestStepsHaveMemory(t *testing.T) {
+	for name, test := range map[string]struct{ set, want string }{
+		"too little": {"64kB", "32MB"},
+		"more":       {"1GB", "1GB"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsys := copySteps(t)
+			file := fsys["000015_index_foreign_keys.up.sql"]
+			file.Data = append(file.Data, `
+				DO $$ BEGIN
+					RAISE EXCEPTION '% % %', current_setting('jit'), current_setting('work_mem'), current_setting('maintenance_work_mem');
+				END $$;`...)
+			db := newDatabase(t)
+			execute(t, connect(t, db), fmt.Sprintf("ALTER DATABASE %s SET work_mem = '%s'", pgx.Identifier{db}.Sanitize(), test.set))
+			if err := move(t, fsys, db, config.Up, 0); err == nil || !strings.Contains(err.Error(), "off "+test.want+" 256MB") {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
-	server := connect(t, db).Config().Config
+}
+
+// An init container runs at every start of a pod, and nearly always there is nothing to do: one question, no lock, no table of
+// PEPhub's read. Where there is everything to do, it takes one for each step and three besides, after the three of the login.
+func TestRoundTrips(t *testing.T) {
+	db := newDatabase(t)
+	steps := len(loadSteps(t))
+	if got, want := countMessages(t, db), 3+1+1+steps+1; got != want {
+		t.Errorf("%d messages for an empty database, want %d", got, want)
+	}
+	const scans = "SELECT (sum(seq_scan) + sum(idx_scan))::text FROM pg_stat_user_tables WHERE relname <> ALL ('{schema_migrations,alembic_version}')"
+	conn := connect(t, db)
+	wantNobody(t, conn) // a session leaves its statistics when it goes
+	execute(t, conn, "SELECT pg_stat_reset()")
+	if got := countMessages(t, db); got != 4 {
+		t.Errorf("%d messages where there is nothing to do, want 4", got)
+	}
+	wantNobody(t, conn)
+	wantRows(t, db, scans, "0")
+}
+
+// countMessages brings a database to the newest step, and returns how many messages that took, but for the goodbye.
+func countMessages(t *testing.T, db string) int {
+	t.Helper()
+	server := connect(t, db).Config().Config.Copy()
+	server.RuntimeParams["application_name"] = "pephub-migrate"
 	var writes atomic.Int32
 	server.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
 		return countingConn{conn, &writes}, nil
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	steps, err := migrator.New(migrations.FS, config.Config{Action: config.Up}, log)
+	const limit = 10 * time.Second
+	steps, err := migrator.New(migrations.FS, config.Config{Action: config.Up, WaitTimeout: limit, LockTimeout: limit}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = postgres.New(&server, 0, log).Do(context.Background(), func(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
-		writes.Store(0)
+	err = postgres.New(server, limit, log).Do(context.Background(), func(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
 		_, err := steps.Migrate(ctx, conn)
-		if got := writes.Load(); got != 1 {
-			t.Errorf("%d messages after login, want 1", got)
-		}
 		return false, err
 	})
 	if err != nil {
-		t.Error(err)
+		t.Fatal(err)
 	}
+	return int(writes.Load()) - 1
 }
 
 type countingConn struct {

@@ -269,7 +269,8 @@ func TestNothingOfTheOperatorsGoesUnasked(t *testing.T) {
 		INSERT INTO notes SELECT id, project_id, 'x' FROM samples;
 		CREATE VIEW pairs AS SELECT id, sample FROM samples;
 		CREATE MATERIALIZED VIEW counted AS SELECT project_id, count(*) FROM samples GROUP BY 1;
-		ALTER TABLE samples SET (fillfactor = 80); COMMENT ON TABLE samples IS 'mine'`)
+		ALTER TABLE samples SET (fillfactor = 80); COMMENT ON TABLE samples IS 'mine';
+		COMMENT ON CONSTRAINT samples_pkey ON samples IS 'key'; COMMENT ON CONSTRAINT samples_project_id_fkey ON samples IS 'link'`)
 	before := readContent(t, conn)
 	migrate(t, environment(db)).want(t, 0)
 	sameContent(t, before, readContent(t, conn))
@@ -277,7 +278,36 @@ func TestNothingOfTheOperatorsGoesUnasked(t *testing.T) {
 		SELECT (SELECT count(*) FROM notes) = (SELECT count(*) FROM samples) AND (SELECT count(*) FROM pairs) > 0
 			AND 'mine'::regclass IS NOT NULL AND obj_description('samples'::regclass) = 'mine'
 			AND 'fillfactor=80' = ANY (reloptions)
+			AND (SELECT string_agg(obj_description(oid, 'pg_constraint'), ' ' ORDER BY conname) FROM pg_constraint WHERE conrelid = 'samples'::regclass)
+				= 'key link'
 		FROM pg_class WHERE oid = 'samples'::regclass`, "t")
+}
+
+// Step 10 takes the primary key of samples away for a while, unless an operator has made something of its index.
+func TestIndexOfThePrimaryKeyStays(t *testing.T) {
+	for name, alteration := range map[string]string{
+		"clustered":        "ALTER TABLE samples CLUSTER ON samples_pkey",
+		"replica identity": "ALTER TABLE samples REPLICA IDENTITY USING INDEX samples_pkey",
+		"comment":          "COMMENT ON INDEX samples_pkey IS 'mine'",
+		"a view of it":     "CREATE VIEW mine AS SELECT id, sample_name, count(*) FROM samples GROUP BY id",
+		"partitions":       "CREATE TABLE mine (sample_id integer REFERENCES samples) PARTITION BY LIST (sample_id); CREATE TABLE mine_1 PARTITION OF mine DEFAULT",
+		"storage":          "ALTER INDEX samples_pkey SET (fillfactor = 70)",
+		"nothing":          "SELECT",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := newDatabase(t, "pepdbagent-0.8.0.sql")
+			conn := connect(t, db)
+			execute(t, conn, generate(9, 12, 9)+alteration)
+			before := readContent(t, conn)
+			const index = `
+				SELECT format('%s %s %s %s', i.indisclustered, i.indisreplident, c.reloptions, obj_description(c.oid, 'pg_class'))
+				FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid WHERE c.relname = 'samples_pkey'`
+			was := query(t, conn, index)
+			sameContent(t, before, upgradeInProcess(t, db))
+			wantRows(t, db, index, was...)
+		})
+	}
 }
 
 // pepdbagent reads subsamples in their order on disk, where rows of different lengths find gaps to fill.

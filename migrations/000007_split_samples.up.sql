@@ -86,16 +86,20 @@ AS $$
 SELECT CASE json_typeof(content)
     WHEN 'array' THEN json_array_length(content) = 0
     WHEN 'object' THEN
-        content::text !~ '^\s*\{\s*"'
-        OR EXISTS (SELECT FROM json_each(content) AS c WHERE c.value::text !~ '^\s*\{\s*"')
+        ltrim(content::text, E'{ \n\r\t') NOT LIKE '"%'
+        OR EXISTS (
+            SELECT
+            FROM json_each(content) AS c
+            WHERE json_typeof(c.value) <> 'object' OR ltrim(c.value::text, E'{ \n\r\t') NOT LIKE '"%'
+        )
     ELSE true
 END
 $$;
 
 SET LOCAL application_name = 'pephub-migrate: taking documents apart';
 -- Each document is taken apart once for all that follows. What is an argument below is a column here: as an expression it
--- would be inlined, and evaluated, which takes the whole document, for each cell. What is large is not compressed: that would
--- take longer than all the rest.
+-- would be inlined, and evaluated, which takes the whole document, for each cell. PostgreSQL's own compression would take longer
+-- than all the rest: LZ4 does not, where the server has it.
 CREATE UNLOGGED TABLE pephub_migrate_documents (
     id bigint,
     kind text,
@@ -111,11 +115,21 @@ CREATE UNLOGGED TABLE pephub_migrate_documents (
     name_column text,
     tables json
 );
-ALTER TABLE pephub_migrate_documents
-    ALTER COLUMN samples SET STORAGE EXTERNAL,
-    ALTER COLUMN list SET STORAGE EXTERNAL,
-    ALTER COLUMN dict SET STORAGE EXTERNAL,
-    ALTER COLUMN tables SET STORAGE EXTERNAL;
+DO $$
+DECLARE
+    cheap text := CASE
+        WHEN EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals))
+            THEN 'COMPRESSION lz4'
+        ELSE 'STORAGE EXTERNAL'
+    END;
+BEGIN
+    EXECUTE format(
+        'ALTER TABLE pephub_migrate_documents
+            ALTER COLUMN samples SET %1$s, ALTER COLUMN list SET %1$s, ALTER COLUMN dict SET %1$s, ALTER COLUMN tables SET %1$s',
+        cheap
+    );
+END
+$$;
 INSERT INTO pephub_migrate_documents
 SELECT
     d.id, d.kind, d.hidden, m.keys, m.name, m.description, m.samples, m.list, m.dict,
@@ -141,7 +155,7 @@ FROM (
 ) AS d
 CROSS JOIN LATERAL (
     SELECT
-        array_agg(e.key) AS keys,
+        coalesce(array_agg(e.key), '{}') AS keys,
         (array_agg(e.value ORDER BY e.position DESC) FILTER (WHERE e.key = 'name'))[1] AS name,
         (array_agg(e.value ORDER BY e.position DESC) FILTER (WHERE e.key = 'description'))[1] AS description,
         (array_agg(e.value ORDER BY e.position DESC) FILTER (WHERE e.key = '_config'))[1] AS config,
@@ -186,7 +200,7 @@ $$;
 
 SET LOCAL application_name = 'pephub-migrate: looking for what else documents hold';
 -- A document that holds more than its config, its samples and its subsamples will. Members that are unknown, a name or a
--- description that is neither the config's nor the project's, can be given back; what is lossy cannot: members that come
+-- description that is neither the config's nor the project's, can be given back; what is lossy cannot: no members, members that come
 -- twice, tables and columns without a row, two lists of tables. Case is no matter in a name: from 0.4 on pepdbagent makes
 -- the project's name lower case, and leaves the document's as it is.
 CREATE TABLE archived_project_values AS
@@ -194,16 +208,19 @@ SELECT p.id AS project_id, p.project_value, p.name AS project_name, o.lossy
 FROM projects AS p
 JOIN pephub_migrate_documents AS d ON d.id = p.id
 CROSS JOIN LATERAL (
-    SELECT
-        cardinality(d.keys) > (SELECT count(DISTINCT k.key) FROM unnest(d.keys) AS k (key))
+    SELECT coalesce(
+        cardinality(d.keys) = 0
+        OR cardinality(d.keys) > (SELECT count(DISTINCT k.key) FROM unnest(d.keys) AS k (key))
         OR json_typeof(d.samples) = 'object'
-            AND d.samples::text ~ '^\s*\{\s*"'
+            AND ltrim(d.samples::text, E'{ \n\r\t') LIKE '"%'
             AND pephub_migrate_lossy(d.samples)
         OR EXISTS (SELECT FROM json_array_elements(d.tables) AS t WHERE pephub_migrate_lossy(t.value))
         OR json_typeof(d.list) = 'array'
             AND json_typeof(d.dict) = 'array'
             AND json_array_length(d.list) > 0
-            AND json_array_length(d.dict) > 0
+            AND json_array_length(d.dict) > 0,
+        false
+    )
 ) AS o (lossy)
 WHERE o.lossy
     OR NOT d.keys <@ ARRAY['name', 'description', '_config', '_sample_dict', '_subsample_dict', '_subsample_list']
@@ -294,6 +311,8 @@ SET config = pephub_migrate_reveal((
 FROM pephub_migrate_documents AS d
 WHERE d.id = p.id;
 
+-- What a transaction drops keeps its place on disk until the commit, but for what it has made itself and truncates.
+TRUNCATE pephub_migrate_documents;
 DROP TABLE pephub_migrate_documents;
 DROP FUNCTION
     pephub_migrate_records, pephub_migrate_lossy, pephub_migrate_member, pephub_migrate_reveal, pephub_migrate_hide;

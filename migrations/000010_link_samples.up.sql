@@ -122,12 +122,18 @@ $$;
 
 -- TRUNCATE takes no table that a foreign key leads to, and row by row a foreign key takes longer to check than at once, so
 -- all of them, the operator's own included, step aside and come back. So does the primary key, for the same reason, unless
--- there is more to its index than the constraint says.
+-- somebody has made more of it or of its index.
 CREATE TABLE pephub_migrate_constraints AS
-SELECT k.conrelid::regclass::text AS relation, quote_ident(k.conname) AS name, k.contype, pg_get_constraintdef(k.oid) AS definition
+SELECT
+    k.conrelid::regclass::text AS relation, quote_ident(k.conname) AS name, k.contype, pg_get_constraintdef(k.oid) AS definition,
+    obj_description(k.oid, 'pg_constraint') AS comment
 FROM pg_constraint AS k
-WHERE k.contype = 'f' AND 'samples'::regclass IN (k.conrelid, k.confrelid)
-    OR k.contype = 'p' AND k.conrelid = 'samples'::regclass AND EXISTS (
+WHERE k.contype = 'f' AND 'samples'::regclass IN (k.conrelid, k.confrelid) AND k.conparentid = 0 -- a partition's goes with its parent's
+    OR k.contype = 'p' AND k.conrelid = 'samples'::regclass AND NOT EXISTS (
+        SELECT
+        FROM pg_depend AS d -- a view that groups by the key, say
+        WHERE d.refclassid = 'pg_constraint'::regclass AND d.refobjid = k.oid AND d.deptype = 'n'
+    ) AND EXISTS (
         SELECT
         FROM pg_index AS i
         JOIN pg_class AS c ON c.oid = i.indexrelid
@@ -137,7 +143,6 @@ WHERE k.contype = 'f' AND 'samples'::regclass IN (k.conrelid, k.confrelid)
             AND c.reltablespace = 0
             AND c.reloptions IS NULL
             AND obj_description(c.oid, 'pg_class') IS NULL
-            AND obj_description(k.oid, 'pg_constraint') IS NULL
     );
 
 DO $$
@@ -162,6 +167,8 @@ INSERT INTO samples
     (id, sample, project_id, row_number, sample_name, guid, submission_date, last_update_date, parent_guid)
 SELECT id, sample, project_id, row_number, sample_name, guid, submission_date, last_update_date, parent_guid
 FROM pephub_migrate_samples;
+-- What a transaction drops keeps its place on disk until the commit, but for what it has made itself and truncates.
+TRUNCATE pephub_migrate_samples;
 DROP TABLE pephub_migrate_samples;
 
 SET LOCAL application_name = 'pephub-migrate: indexing samples and checking foreign keys';
@@ -174,6 +181,7 @@ DECLARE
 BEGIN
     FOR k IN SELECT * FROM pephub_migrate_constraints ORDER BY contype DESC LOOP
         EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %s %s', k.relation, k.name, k.definition);
+        EXECUTE format('COMMENT ON CONSTRAINT %s ON %s IS %L', k.name, k.relation, k.comment);
     END LOOP;
 END
 $$;

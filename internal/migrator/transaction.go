@@ -138,11 +138,12 @@ func (m *Migrator) sayHolder(holder [][]byte) (active bool) {
 
 // busy says who holds the lock, if that is still somebody.
 func (m *Migrator) busy(holders [][][]byte) (Outcome, error) {
-	m.behind, m.active, m.askedWhen = true, false, time.Now()
+	m.behind = true
 	if len(holders) == 0 {
+		m.active, m.askedWhen = false, time.Time{} // to ask again at once
 		return Outcome{}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
 	}
-	m.active = m.sayHolder(holders[0])
+	m.active, m.askedWhen = m.sayHolder(holders[0]), time.Now()
 	return m.stillBusy()
 }
 
@@ -159,21 +160,23 @@ func (m *Migrator) stillBusy() (Outcome, error) {
 func (m *Migrator) queue(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	ctx, cancel := m.briefly(ctx)
 	defer cancel()
-	results, err := conn.Exec(ctx, fmt.Sprintf("SELECT pg_try_advisory_xact_lock(%d)", int64(lockKey))).ReadAll()
+	// A standby refuses every query if its database or role is set to serializable.
+	const before = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
+	results, err := conn.Exec(ctx, before+fmt.Sprintf("SELECT pg_try_advisory_xact_lock(%d)", int64(lockKey))).ReadAll()
 	if err != nil {
 		return Outcome{}, fmt.Errorf("try the lock: %w", err)
 	}
-	if free := string(results[0].Rows[0][0]) == "t"; free {
+	if free := string(results[1].Rows[0][0]) == "t"; free {
 		m.behind = false
 		return Outcome{}, nil
 	}
 	if time.Since(m.askedWhen) < min(time.Second, m.config.WaitTimeout/8) {
 		return m.stillBusy()
 	}
-	if results, err = conn.Exec(ctx, holderSQL()).ReadAll(); err != nil {
+	if results, err = conn.Exec(ctx, before+holderSQL()).ReadAll(); err != nil {
 		return Outcome{}, fmt.Errorf("look for an instance that migrates: %w", err)
 	}
-	return m.busy(results[0].Rows)
+	return m.busy(results[1].Rows)
 }
 
 // commitTimeout bounds how long an interrupted run waits for the answer to its COMMIT.

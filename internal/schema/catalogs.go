@@ -209,7 +209,9 @@ func (c *catalogs) versions(name string, wanted ...string) string {
 			continue
 		}
 		var columns, names []string
-		for _, column := range c.columns[oid] {
+		// A row has them in the order of their numbers, which are digits here: a table with more than nine is none.
+		ordered := slices.SortedFunc(slices.Values(c.columns[oid]), func(a, b column) int { return strings.Compare(a.number, b.number) })
+		for _, column := range ordered {
 			columns = append(columns, column.name+" "+column.kind)
 			names = append(names, column.name)
 		}
@@ -244,7 +246,9 @@ func parseVersions(rows []byte, columns []string) []string {
 				version += value
 			}
 		}
-		versions = append(versions, version+dirty)
+		if version != "" {
+			versions = append(versions, version+dirty)
+		}
 	}
 	slices.Sort(versions)
 	return versions

@@ -73,9 +73,9 @@ func Script(snapshots []Shape) (ours string, lines []string) {
 	return Fill(oursSQL, snapshots), strings.Split(Fill(shapeSQL, snapshots), ";\n")
 }
 
-// Fill replaces {{tables}}, {{enums}} and {{relations}}, which is tables, indexes and version tables, in a query by the names
-// that the snapshots know, as the text of PostgreSQL arrays, and {{enum types}} by a list of expressions for their oids. They are
-// plain identifiers only.
+// Fill replaces {{tables}}, {{indexes}}, {{enums}} and {{relations}} (tables, indexes and the two version tables) in a query by
+// the names that the snapshots know, as the text of PostgreSQL arrays, and {{enum types}} by a list of expressions for the oids
+// of the enums. They are plain identifiers only.
 func Fill(query string, snapshots []Shape) string {
 	for placeholder, text := range map[string]func() string{
 		"{{tables}}":  func() string { return array(known(snapshots, "table")) },

@@ -1,12 +1,8 @@
--- The shape of the database: one line of text per object, the same on every supported server, and the lines of the
--- two version tables. The names in double braces are those in all snapshots.
+-- The shape of the database for a script that has nothing but SQL to look with: in the words in which catalogs.go puts it, one
+-- line of text per object, the same on every supported server, and the lines of the two version tables. The names in double
+-- braces are those in all snapshots. ours.sql, which comes first, leaves the oids of the tables in a setting.
 --
--- Rendered here rather than by pg_get_constraintdef and pg_get_indexdef: those open the table, so they would queue
--- behind the very migration that a waiting instance is looking at; and their wording depends on the server's version.
---
--- A session that is new has all its caches to fill, and most of the time goes into planning: so there are many small
--- queries, which go to the server together, each on one catalog by its index, and no join that a lookup can do instead. The
--- oids of PEPhub's tables are looked up once for all of them, and kept in a setting.
+-- Rendered here rather than by pg_get_constraintdef and pg_get_indexdef, whose wording depends on the server's version.
 SELECT
     CASE WHEN relpersistence = 'u' THEN 'unlogged ' ELSE '' END
     || CASE relkind WHEN 'r' THEN 'table ' WHEN 'p' THEN 'partitioned table ' ELSE 'relation ' END
