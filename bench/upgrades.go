@@ -91,7 +91,7 @@ func (b *bench) fill(ctx context.Context, database, file string, samples int) er
 type upgraded struct {
 	took  time.Duration
 	wal   int64                 // bytes
-	disk  int64                 // the most that the database had on disk at once, in bytes
+	disk  float64               // the most that the database had on disk at once, in bytes
 	steps map[int]time.Duration // of each step, as the log says
 }
 
@@ -162,17 +162,24 @@ func (b *bench) walPosition(ctx context.Context) (int64, error) {
 	return strconv.ParseInt(values[0], 10, 64)
 }
 
+// size is what a database has on disk, in bytes.
+func (b *bench) size(ctx context.Context, database string) (float64, error) {
+	values, err := b.server.ask(ctx, "postgres", "SELECT pg_database_size('"+database+"')")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseFloat(values[0], 64)
+}
+
 // watchDisk looks at the size of a database, from its files, several times a second until it is told to stop.
-func (b *bench) watchDisk(ctx context.Context, database string) (stop func() int64) {
+func (b *bench) watchDisk(ctx context.Context, database string) (stop func() float64) {
 	ctx, cancel := context.WithCancel(ctx)
-	peak := make(chan int64, 1)
+	peak := make(chan float64, 1)
 	go func() {
-		var most int64
+		var most float64
 		for {
-			if values, err := b.server.ask(ctx, "postgres", "SELECT pg_database_size('"+database+"')"); err == nil {
-				if size, err := strconv.ParseInt(values[0], 10, 64); err == nil {
-					most = max(most, size)
-				}
+			if size, err := b.size(ctx, database); err == nil {
+				most = max(most, size)
 			}
 			select {
 			case <-ctx.Done():
@@ -182,7 +189,7 @@ func (b *bench) watchDisk(ctx context.Context, database string) (stop func() int
 			}
 		}
 	}()
-	return func() int64 { cancel(); return <-peak }
+	return func() float64 { cancel(); return <-peak }
 }
 
 // floors are the steps that write samples or documents.
@@ -305,7 +312,7 @@ func measureUpgrades(ctx context.Context, b *bench) (string, error) {
 		return "", err
 	}
 	var text strings.Builder
-	text.WriteString("A database as the releases of a step make it, to the newest step; whole runs of the program. Disk is the most that the\ndatabase had at once, against what it had before; the longest steps are given in seconds.\n\n| from step | samples | time | us/sample | WAL | disk | longest steps |\n|---|---|---|---|---|---|---|\n")
+	text.WriteString("A database as the releases of a step make it, to the newest step; whole runs of the program. Disk is the most that the\ndatabase had at once, and what it has afterwards, against what it had before; the longest steps are given in seconds.\n\n| from step | samples | time | us/sample | WAL | disk | longest steps |\n|---|---|---|---|---|---|---|\n")
 	for _, samples := range sizes {
 		err := b.chain(ctx, samples, 14, func(step int, template string) error {
 			for _, from := range wanted {
@@ -333,15 +340,15 @@ func (b *bench) toNewest(ctx context.Context, step, samples int, template string
 	if err := b.server.create(ctx, database, template); err != nil {
 		return "", err
 	}
-	size, err := b.server.ask(ctx, "postgres", "SELECT pg_database_size('"+database+"')")
-	if err != nil {
-		return "", err
-	}
-	before, err := strconv.ParseFloat(size[0], 64)
+	before, err := b.size(ctx, database)
 	if err != nil {
 		return "", err
 	}
 	run, err := b.upgrade(ctx, database, 15)
+	if err != nil {
+		return "", err
+	}
+	after, err := b.size(ctx, database)
 	if err != nil {
 		return "", err
 	}
@@ -351,6 +358,6 @@ func (b *bench) toNewest(ctx context.Context, step, samples int, template string
 			longest = append(longest, fmt.Sprintf("%d: %.1f", number, took.Seconds()))
 		}
 	}
-	return fmt.Sprintf("| %d | %d | %s | %.1f | %s | %.1f x | %s |\n", step, samples, short(run.took),
-		float64(run.took.Microseconds())/float64(samples), megabytes(run.wal), float64(run.disk)/before, strings.Join(longest, ", ")), nil
+	return fmt.Sprintf("| %d | %d | %s | %.1f | %s | %.1f x, %.1f x | %s |\n", step, samples, short(run.took),
+		float64(run.took.Microseconds())/float64(samples), megabytes(run.wal), max(run.disk, after)/before, after/before, strings.Join(longest, ", ")), nil
 }
