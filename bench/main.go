@@ -7,7 +7,13 @@
 //	BENCH_STEPS       the steps at which they begin, by default every one that there is
 //	POSTGRES_VERSION  the major version of the server, default 17
 //
-// A section that is measured takes the place of the last one by its name.
+// A section that is measured takes the place of the last one by its name. Of other tools those take part that are on the PATH:
+//
+//	apt-get install postgresql-client alembic python3-psycopg2
+//	go install -tags postgres github.com/golang-migrate/migrate/v4/cmd/migrate@v4.20.1
+//	go install github.com/pressly/goose/v3/cmd/goose@latest
+//	go install github.com/jackc/tern/v2@latest
+//	go install github.com/amacneil/dbmate/v2@latest
 package main
 
 import (
