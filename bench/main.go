@@ -55,6 +55,7 @@ func sections() []section {
 type bench struct {
 	server     *server
 	contenders []contender
+	commit     string // what is measured
 	binary     string // the program
 	floor      string // the least program
 }
@@ -79,7 +80,10 @@ func run(ctx context.Context, names []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{binary: filepath.Join(dir, "pephub-migrate"), floor: filepath.Join(dir, "floor")}
+	b := &bench{commit: "an unknown commit", binary: filepath.Join(dir, "pephub-migrate"), floor: filepath.Join(dir, "floor")}
+	if output, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output(); err == nil {
+		b.commit = strings.TrimSpace(string(output))
+	}
 	for path, source := range map[string]string{b.binary: ".", b.floor: "./bench/floor"} {
 		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, source)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -128,10 +132,6 @@ func choose(names []string) ([]section, error) {
 
 // provenance says where and when a section was measured, and how it can be again.
 func (b *bench) provenance(s section, start time.Time) string {
-	commit := "an unknown commit"
-	if output, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
-		commit = strings.TrimSpace(string(output))
-	}
 	settings := ""
 	for _, name := range []string{"BENCH_SAMPLES", "BENCH_STEPS"} {
 		if value := os.Getenv(name); value != "" {
@@ -139,7 +139,7 @@ func (b *bench) provenance(s section, start time.Time) string {
 		}
 	}
 	return fmt.Sprintf("\n<sub>`%sgo run ./bench %s` at %s, %s, PostgreSQL %s, %d cores, %s</sub>\n",
-		settings, s.name, commit, start.UTC().Format(time.DateOnly), b.server.version, runtime.NumCPU(), time.Since(start).Round(time.Second))
+		settings, s.name, b.commit, start.UTC().Format(time.DateOnly), b.server.version, runtime.NumCPU(), time.Since(start).Round(time.Second))
 }
 
 const heading = "# Results\n\nMeasured by the program in this folder, each section by the command below it. Times differ from machine to\nmachine; what counts is the ratio to the floor, which was measured in the same run, in turns.\n\n"
