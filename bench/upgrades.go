@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,7 +88,7 @@ func (b *bench) fill(ctx context.Context, database, file string, samples int) er
 	return nil
 }
 
-// run is what one run of the program cost.
+// upgraded is what one run of the program cost.
 type upgraded struct {
 	took  time.Duration
 	wal   int64                 // bytes
@@ -198,29 +199,46 @@ func floors() map[int]string {
 }
 
 func measureSteps(ctx context.Context, b *bench) (string, error) {
+	rows, err := b.rows(ctx, "5 7 8 10 15", 1, b.againstFloor)
+	return `The floor is the least that the server can do: "CREATE TABLE ... AS" of the final tables, their indexes and constraints, commit.
+The program's time is that of a whole run to the step. Size is that of the tables written and their indexes, against the floor's.
+
+| step | samples | floor | pephub-migrate | ratio | WAL | ratio | size ratio |
+|---|---|---|---|---|---|---|---|
+` + rows, err
+}
+
+func measureUpgrades(ctx context.Context, b *bench) (string, error) {
+	rows, err := b.rows(ctx, "1 2 3 4 5 6 7 8 9 10 11 12 13 14", 0, b.toNewest)
+	return `A database as the releases of a step make it, to the newest step; whole runs of the program. Disk is the most that the
+database had at once, and what it has afterwards, against what it had before; the longest steps are given in seconds.
+
+| from step | samples | time | us/sample | WAL | disk | longest steps |
+|---|---|---|---|---|---|---|
+` + rows, err
+}
+
+// rows returns a line of a table for each size and each step that is wanted, measured on a database that is so many steps behind.
+func (b *bench) rows(
+	ctx context.Context, steps string, behind int, row func(ctx context.Context, step, samples int, template string) (string, error),
+) (string, error) {
 	sizes, err := numbers("BENCH_SAMPLES", "10000 100000 1000000")
 	if err != nil {
 		return "", err
 	}
-	wanted, err := numbers("BENCH_STEPS", "5 7 8 10 15")
+	wanted, err := numbers("BENCH_STEPS", steps)
 	if err != nil {
 		return "", err
 	}
 	var text strings.Builder
-	text.WriteString("The floor is the least that the server can do: `CREATE TABLE ... AS` of the final tables, their indexes and constraints, commit.\nThe program's time is that of a whole run to the step. Size is that of the tables written and their indexes, against the floor's.\n\n| step | samples | floor | pephub-migrate | ratio | WAL | ratio | size ratio |\n|---|---|---|---|---|---|---|---|\n")
 	for _, samples := range sizes {
-		err := b.chain(ctx, samples, 14, func(step int, database string) error {
-			for _, next := range wanted {
-				if next != step+1 || floors()[next] == "" {
-					continue
-				}
-				row, err := b.againstFloor(ctx, next, samples, database)
-				if err != nil {
-					return err
-				}
-				text.WriteString(row)
+		err := b.chain(ctx, samples, 14, func(at int, database string) error {
+			if !slices.Contains(wanted, at+behind) {
+				return nil
 			}
-			return nil
+			line, err := row(ctx, at+behind, samples, database)
+			text.WriteString(line)
+			return err
 		})
 		if err != nil {
 			return "", err
@@ -231,6 +249,9 @@ func measureSteps(ctx context.Context, b *bench) (string, error) {
 
 // againstFloor takes turns, more of them where they are short, and returns a line of the table.
 func (b *bench) againstFloor(ctx context.Context, step, samples int, template string) (string, error) {
+	if floors()[step] == "" {
+		return "", nil
+	}
 	floor, err := readData(floors()[step], nil)
 	if err != nil {
 		return "", err
@@ -300,38 +321,6 @@ func (b *bench) tablesSize(ctx context.Context, database string, step int, prefi
 		return 0, err
 	}
 	return strconv.ParseInt(values[0], 10, 64)
-}
-
-func measureUpgrades(ctx context.Context, b *bench) (string, error) {
-	sizes, err := numbers("BENCH_SAMPLES", "10000 100000 1000000")
-	if err != nil {
-		return "", err
-	}
-	wanted, err := numbers("BENCH_STEPS", "1 2 3 4 5 6 7 8 9 10 11 12 13 14")
-	if err != nil {
-		return "", err
-	}
-	var text strings.Builder
-	text.WriteString("A database as the releases of a step make it, to the newest step; whole runs of the program. Disk is the most that the\ndatabase had at once, and what it has afterwards, against what it had before; the longest steps are given in seconds.\n\n| from step | samples | time | us/sample | WAL | disk | longest steps |\n|---|---|---|---|---|---|---|\n")
-	for _, samples := range sizes {
-		err := b.chain(ctx, samples, 14, func(step int, template string) error {
-			for _, from := range wanted {
-				if from != step {
-					continue
-				}
-				row, err := b.toNewest(ctx, step, samples, template)
-				if err != nil {
-					return err
-				}
-				text.WriteString(row)
-			}
-			return nil
-		})
-		if err != nil {
-			return "", err
-		}
-	}
-	return text.String(), nil
 }
 
 func (b *bench) toNewest(ctx context.Context, step, samples int, template string) (string, error) {

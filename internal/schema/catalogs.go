@@ -29,21 +29,27 @@ type column struct {
 }
 
 // readCatalogs takes the results of catalogs.sql after the first, in order.
-func readCatalogs(results []*pgconn.Result, tables map[string]bool) Database {
+func readCatalogs(results []*pgconn.Result, tables map[string]bool) (Database, error) {
 	c := catalogs{tables, map[string]relation{}, map[string][]column{}, map[string][]string{}, Shape{}}
 	database := Database{Shape: c.shape}
-	for i, take := range []func(row [][]byte){
-		c.takeRelation, c.takeColumn, c.takeDefault, c.takeConstraint, c.takeIndex, c.takeSequence, c.takeLabel,
-		func(row [][]byte) { database.Oldest = oldestStep(row[0]) },
+	for i, query := range []struct {
+		columns int
+		take    func(row [][]byte)
+	}{
+		{6, c.takeRelation}, {8, c.takeColumn}, {3, c.takeDefault}, {12, c.takeConstraint}, {6, c.takeIndex}, {4, c.takeSequence},
+		{2, c.takeLabel}, {1, func(row [][]byte) { database.Oldest = oldestStep(row[0]) }},
 	} {
 		for _, row := range results[i].Rows {
-			take(row)
+			if len(row) != query.columns {
+				return Database{}, errHalf
+			}
+			query.take(row)
 		}
 	}
 	c.describe()
 	database.Recorded = c.versions("schema_migrations", "dirty boolean", "version bigint")
 	database.Alembic = c.versions("alembic_version", "version_num character varying")
-	return database
+	return database, nil
 }
 
 func (c *catalogs) takeRelation(row [][]byte) {

@@ -141,7 +141,10 @@ func (r Reader) Parse(results []*pgconn.Result) (Database, error) {
 	if err != nil {
 		return Database{}, fmt.Errorf("read the database's shape: %w", err)
 	}
-	database := readCatalogs(results[1:], r.tables)
+	database, err := readCatalogs(results[1:], r.tables)
+	if err != nil {
+		return Database{}, fmt.Errorf("read the database's shape: %w", err)
+	}
 	database.Schema, database.Standby = where.Schema, where.Standby
 	if !r.around || len(database.Shape.Names("table")) > 0 {
 		return database, nil // the others are no matter
@@ -174,6 +177,9 @@ func Ask(ctx context.Context, conn *pgconn.PgConn, queries ...string) (Place, []
 	return split(results, len(queries))
 }
 
+// errHalf means that what speaks there is not PostgreSQL.
+var errHalf = fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF)
+
 // place puts in front of queries what finds out where they lead. A standby refuses every query if its database or role is set to
 // serializable.
 func place(queries ...string) []string {
@@ -184,7 +190,7 @@ func place(queries ...string) []string {
 func split(results []*pgconn.Result, queries int) (Place, []*pgconn.Result, error) {
 	first := len(results) - queries
 	if first < 0 || len(results[first+1].Rows) != 1 || len(results[first+1].Rows[0]) < 2 {
-		return Place{}, nil, fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF) // what speaks there is not PostgreSQL
+		return Place{}, nil, errHalf
 	}
 	where := results[first+1].Rows[0]
 	return Place{Schema: string(where[0]), Standby: string(where[1]) == "t"}, results[first+2:], nil
