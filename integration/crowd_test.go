@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/testcontainers/testcontainers-go"
@@ -106,14 +107,20 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	steps := loadSteps(t)
 	outcomes := map[int]int{}
 	killed := 0
+	var takes time.Duration // a run that nobody kills
+	t.Run("not at all", func(t *testing.T) {
+		env := environment(copyOf(t, template))
+		start := time.Now()
+		if got := one.run(env, "/pephub-migrate 2>/tmp/log; echo $?"); got != "0\n" {
+			t.Errorf("got %s", got)
+		}
+		takes = time.Since(start)
+	})
 	for i := range 10 * *rounds {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			db := newDatabase(t)
-			admin := connect(t, "postgres")
-			execute(t, admin, "DROP DATABASE "+pgx.Identifier{db}.Sanitize()+" WITH (FORCE)")
-			execute(t, admin, "CREATE DATABASE "+pgx.Identifier{db}.Sanitize()+" TEMPLATE "+template)
+			db := copyOf(t, template)
 			got := one.run(environment(db), fmt.Sprintf(`
-				/pephub-migrate 2>/tmp/log & sleep %.3f; kill -KILL $! 2>/dev/null; wait $!; echo $?`, rand.Float64()*2))
+				/pephub-migrate 2>/tmp/log & sleep %.3f; kill -KILL $! 2>/dev/null; wait $!; echo $?`, rand.Float64()*takes.Seconds()))
 			switch {
 			case strings.Contains(got, "137"):
 				killed++
@@ -138,6 +145,16 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	if killed == 0 {
 		t.Error("none was killed")
 	}
+}
+
+// copyOf makes a database, named after the test, that is a copy of another to which nobody is connected.
+func copyOf(t *testing.T, template string) string {
+	t.Helper()
+	db := newDatabase(t)
+	admin := connect(t, "postgres")
+	execute(t, admin, "DROP DATABASE "+pgx.Identifier{db}.Sanitize()+" WITH (FORCE)")
+	execute(t, admin, "CREATE DATABASE "+pgx.Identifier{db}.Sanitize()+" TEMPLATE "+template)
+	return db
 }
 
 // Whatever answers in PostgreSQL's place, the run gives up in time, in little memory, and says so in a few lines.

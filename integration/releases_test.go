@@ -302,3 +302,21 @@ func TestUpgradeFrom09And010(t *testing.T) {
 		})
 	}
 }
+
+// What an archive says of a document decides whether the way back can do without it.
+func TestArchiveSaysWhatIsLossy(t *testing.T) {
+	db := newDatabase(t, "pepdbagent-0.4.3.sql")
+	execute(t, connect(t, db), `
+		INSERT INTO projects (namespace, name, tag, digest, project_value, private, number_of_samples, submission_date, last_update_date)
+		SELECT 'a', 'p' || ordinality, 't', 'd', value, false, 0, now(), now()
+		FROM json_array_elements('[
+			{},
+			{"_config": {}, "_sample_dict": [], "own": 1},
+			{"_config": {}, "_sample_dict": [], "_subsample_list": [[{"sample_name": "x"}]], "own": 2},
+			{"_config": {}, "_sample_dict": {"a": {}}},
+			{"_config": {}, "_sample_dict": { "a" : { "0": 1 } }}
+		]') WITH ORDINALITY`)
+	upgradeInProcess(t, db)
+	wantRows(t, db, "SELECT project_name || ' ' || coalesce(lossy::text, 'unknown') FROM archived_project_values ORDER BY 1",
+		"p1 true", "p2 false", "p3 false", "p4 true")
+}
