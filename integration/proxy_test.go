@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -171,46 +170,4 @@ func TestConnectionIsCut(t *testing.T) {
 			sameContent(t, before, readContent(t, connect(t, db)))
 		})
 	}
-}
-
-// BenchmarkLag measures the time from when a server accepts connections to the end of a run that has waited for it, at a
-// database where there is nothing to do:
-//
-//	go test ./integration -run '^$' -bench Lag -benchtime 100x
-func BenchmarkLag(b *testing.B) {
-	db := newDatabase(b)
-	if _, err := upgradeThrough(b, server.address, db); err != nil {
-		b.Fatal(err)
-	}
-	var lags []time.Duration
-	for b.Loop() {
-		reserved, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			b.Fatal(err)
-		}
-		address := reserved.Addr().String()
-		reserved.Close() // from here on connections are refused
-		var up time.Time
-		var stop func()
-		var waiting sync.WaitGroup
-		waiting.Go(func() {
-			time.Sleep(500*time.Millisecond + rand.N(time.Second))
-			listener, err := net.Listen("tcp", address)
-			if err != nil {
-				panic(err) // without it there is nothing to measure
-			}
-			up, stop = time.Now(), new(cutter).serve(b, listener)
-		})
-		_, err = upgradeThrough(b, address, db)
-		end := time.Now()
-		waiting.Wait()
-		stop()
-		if err != nil {
-			b.Fatal(err)
-		}
-		lags = append(lags, end.Sub(up))
-	}
-	slices.Sort(lags)
-	b.ReportMetric(float64(lags[len(lags)/2].Milliseconds()), "ms-median")
-	b.ReportMetric(float64(lags[len(lags)-1].Milliseconds()), "ms-worst")
 }
