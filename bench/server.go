@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -133,6 +134,15 @@ func (s *server) ask(ctx context.Context, database, sql string) ([]string, error
 		values = append(values, string(value))
 	}
 	return values, nil
+}
+
+// number returns the only value of a query.
+func (s *server) number(ctx context.Context, database, sql string) (int64, error) {
+	values, err := s.ask(ctx, database, sql)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(values[0], 10, 64)
 }
 
 func execute(ctx context.Context, conn *pgconn.PgConn, sql string) error {

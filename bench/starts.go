@@ -56,14 +56,20 @@ func (b *bench) upToDate(ctx context.Context) (databases []string, drop func(), 
 	for i, contender := range b.contenders {
 		database := fmt.Sprint("bench_current_", i)
 		databases = append(databases, database)
-		if err := b.server.create(ctx, database, ""); err != nil {
-			return databases, drop, err
-		}
-		if _, err := timed(contender.command(ctx, b.server.address, database)); err != nil {
+		if err := b.createCurrent(ctx, database, contender.command); err != nil {
 			return databases, drop, err
 		}
 	}
 	return databases, drop, nil
+}
+
+// createCurrent makes a database and has it brought up to date.
+func (b *bench) createCurrent(ctx context.Context, database string, command func(ctx context.Context, address, database string) *exec.Cmd) error {
+	if err := b.server.create(ctx, database, ""); err != nil {
+		return err
+	}
+	_, err := timed(command(ctx, b.server.address, database))
+	return err
 }
 
 // isPsql knows the contender that does not know what is there, and can only do everything.
@@ -110,10 +116,7 @@ func measureNeighbours(ctx context.Context, b *bench) (string, error) {
 	const lonely, crowded = "bench_lonely", "bench_crowded"
 	for _, database := range []string{lonely, crowded} {
 		defer b.server.drop(context.WithoutCancel(ctx), database)
-		if err := b.server.create(ctx, database, ""); err != nil {
-			return "", err
-		}
-		if _, err := timed(b.migrate(ctx, b.server.address, database)); err != nil {
+		if err := b.createCurrent(ctx, database, b.migrate); err != nil {
 			return "", err
 		}
 	}
@@ -265,10 +268,7 @@ func together(ctx context.Context, c contender, address, database string) (took 
 func measureLag(ctx context.Context, b *bench) (string, error) {
 	const database = "bench_lag"
 	defer b.server.drop(context.WithoutCancel(ctx), database)
-	if err := b.server.create(ctx, database, ""); err != nil {
-		return "", err
-	}
-	if _, err := timed(b.migrate(ctx, b.server.address, database)); err != nil {
+	if err := b.createCurrent(ctx, database, b.migrate); err != nil {
 		return "", err
 	}
 	var lags []time.Duration

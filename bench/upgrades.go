@@ -92,7 +92,7 @@ func (b *bench) fill(ctx context.Context, database, file string, samples int) er
 type upgraded struct {
 	took  time.Duration
 	wal   int64                 // bytes
-	disk  float64               // the most that the database had on disk at once, in bytes
+	disk  int64                 // the most that the database had on disk at once, in bytes
 	steps map[int]time.Duration // of each step, as the log says
 }
 
@@ -156,28 +156,20 @@ func (b *bench) cost(ctx context.Context, database string, do func() error, afte
 }
 
 func (b *bench) walPosition(ctx context.Context) (int64, error) {
-	values, err := b.server.ask(ctx, "postgres", "SELECT pg_current_wal_lsn() - '0/0'")
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseInt(values[0], 10, 64)
+	return b.server.number(ctx, "postgres", "SELECT pg_current_wal_lsn() - '0/0'")
 }
 
 // size is what a database has on disk, in bytes.
-func (b *bench) size(ctx context.Context, database string) (float64, error) {
-	values, err := b.server.ask(ctx, "postgres", "SELECT pg_database_size('"+database+"')")
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseFloat(values[0], 64)
+func (b *bench) size(ctx context.Context, database string) (int64, error) {
+	return b.server.number(ctx, "postgres", "SELECT pg_database_size('"+database+"')")
 }
 
 // watchDisk looks at the size of a database, from its files, several times a second until it is told to stop.
-func (b *bench) watchDisk(ctx context.Context, database string) (stop func() float64) {
+func (b *bench) watchDisk(ctx context.Context, database string) (stop func() int64) {
 	ctx, cancel := context.WithCancel(ctx)
-	peak := make(chan float64, 1)
+	peak := make(chan int64, 1)
 	go func() {
-		var most float64
+		var most int64
 		for {
 			if size, err := b.size(ctx, database); err == nil {
 				most = max(most, size)
@@ -190,7 +182,7 @@ func (b *bench) watchDisk(ctx context.Context, database string) (stop func() flo
 			}
 		}
 	}()
-	return func() float64 { cancel(); return <-peak }
+	return func() int64 { cancel(); return <-peak }
 }
 
 // floors are the steps that write samples or documents.
@@ -316,11 +308,7 @@ func (b *bench) tablesSize(ctx context.Context, database string, step int, prefi
 	for _, table := range tables {
 		terms = append(terms, "pg_total_relation_size('"+prefix+table+"')")
 	}
-	values, err := b.server.ask(ctx, database, "SELECT "+strings.Join(terms, " + "))
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseInt(values[0], 10, 64)
+	return b.server.number(ctx, database, "SELECT "+strings.Join(terms, " + "))
 }
 
 func (b *bench) toNewest(ctx context.Context, step, samples int, template string) (string, error) {
@@ -348,5 +336,5 @@ func (b *bench) toNewest(ctx context.Context, step, samples int, template string
 		}
 	}
 	return fmt.Sprintf("| %d | %d | %s | %.1f | %s | %.1f x, %.1f x | %s |\n", step, samples, short(run.took),
-		float64(run.took.Microseconds())/float64(samples), megabytes(run.wal), max(run.disk, after)/before, after/before, strings.Join(longest, ", ")), nil
+		float64(run.took.Microseconds())/float64(samples), megabytes(run.wal), float64(max(run.disk, after))/float64(before), float64(after)/float64(before), strings.Join(longest, ", ")), nil
 }

@@ -200,9 +200,9 @@ $$;
 
 SET LOCAL application_name = 'pephub-migrate: looking for what else documents hold';
 -- A document that holds more than its config, its samples and its subsamples will. Members that are unknown, a name or a
--- description that is neither the config's nor the project's, can be given back; what is lossy cannot: no members, members that come
--- twice, tables and columns without a row, two lists of tables. Case is no matter in a name: from 0.4 on pepdbagent makes
--- the project's name lower case, and leaves the document's as it is.
+-- description that is neither the config's nor the project's, can be given back; what is lossy cannot: no members, members
+-- that come twice, tables and columns without a row, two lists of tables. Case is no matter in a name: from 0.4 on
+-- pepdbagent makes the project's name lower case, and leaves the document's as it is.
 CREATE TABLE archived_project_values AS
 SELECT p.id AS project_id, p.project_value, p.name AS project_name, o.lossy
 FROM projects AS p

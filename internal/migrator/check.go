@@ -36,11 +36,11 @@ func (m *Migrator) Wait(ctx context.Context, conn *pgconn.PgConn) (Outcome, erro
 	}
 	ctx, cancel := m.briefly(ctx)
 	defer cancel()
-	_, results, lookErr := schema.Ask(ctx, conn, holderSQL())
+	holders, lookErr := holders(ctx, conn)
 	if lookErr != nil {
-		return found.outcome, fmt.Errorf("look for an instance that migrates: %w", lookErr)
+		return found.outcome, lookErr
 	}
-	if holders := results[0].Rows; len(holders) > 0 {
+	if len(holders) > 0 {
 		found.outcome.Progress = m.sayHolder(holders[0])
 	}
 	if errors.Is(err, ErrPending) {

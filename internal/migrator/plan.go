@@ -130,16 +130,15 @@ $do$;
 	return sql + c.sql
 }
 
-// fingerprintSQL is the query for the fingerprint of the database's shape, of those lines for which the condition holds.
-func (m *Migrator) fingerprintSQL(condition string) string {
-	_, lines := schema.Script(m.steps.snapshots())
+// fingerprintSQL is the query for the fingerprint of what the queries in lines return, of those lines for which the condition holds.
+func fingerprintSQL(lines []string, condition string) string {
 	return fmt.Sprintf("SELECT encode(sha256(convert_to(string_agg(line, chr(10) ORDER BY line COLLATE \"C\"), 'UTF8')), 'hex')\nFROM (\n%s\n) AS look\nWHERE %s",
 		strings.Join(lines, "\nUNION ALL\n"), condition)
 }
 
 // expect is a statement that fails with a message unless the database has a fingerprint.
 func (m *Migrator) expect(fingerprint, condition, complaint string) string {
-	ours, _ := schema.Script(m.steps.snapshots())
+	ours, lines := schema.Script(m.steps.snapshots())
 	return ours + fmt.Sprintf(`;
 DO $do$
 BEGIN
@@ -150,7 +149,7 @@ BEGIN
     END IF;
 END
 $do$;
-`, fingerprint, m.fingerprintSQL(condition), complaint)
+`, fingerprint, fingerprintSQL(lines, condition), complaint)
 }
 
 // wanted is the condition that leaves out what no snapshot is held against: an operator's own index by a name of ours.

@@ -49,6 +49,15 @@ func holderSQL() string {
 			AND (l.classid::bigint << 32 | l.objid::bigint) = %d`, int64(lockKey))
 }
 
+// holders asks for the rows of holderSQL.
+func holders(ctx context.Context, conn *pgconn.PgConn) ([][][]byte, error) {
+	_, results, err := schema.Ask(ctx, conn, holderSQL())
+	if err != nil {
+		return nil, fmt.Errorf("look for an instance that migrates: %w", err)
+	}
+	return results[0].Rows, nil
+}
+
 // begin opens the transaction, takes the lock and reads the database, in one round trip. A lock that is taken is not waited for
 // here: a statement that waits holds a snapshot, which delays VACUUM and CREATE INDEX CONCURRENTLY everywhere else.
 func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (schema.Database, Outcome, error) {
@@ -160,23 +169,22 @@ func (m *Migrator) stillBusy() (Outcome, error) {
 func (m *Migrator) queue(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	ctx, cancel := m.briefly(ctx)
 	defer cancel()
-	// A standby refuses every query if its database or role is set to serializable.
-	const before = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
-	results, err := conn.Exec(ctx, before+fmt.Sprintf("SELECT pg_try_advisory_xact_lock(%d)", int64(lockKey))).ReadAll()
+	_, results, err := schema.Ask(ctx, conn, fmt.Sprintf("SELECT pg_try_advisory_xact_lock(%d)", int64(lockKey)))
 	if err != nil {
 		return Outcome{}, fmt.Errorf("try the lock: %w", err)
 	}
-	if free := string(results[1].Rows[0][0]) == "t"; free {
+	if free := string(results[0].Rows[0][0]) == "t"; free {
 		m.behind = false
 		return Outcome{}, nil
 	}
 	if time.Since(m.askedWhen) < min(time.Second, m.config.WaitTimeout/8) {
 		return m.stillBusy()
 	}
-	if results, err = conn.Exec(ctx, before+holderSQL()).ReadAll(); err != nil {
-		return Outcome{}, fmt.Errorf("look for an instance that migrates: %w", err)
+	holders, err := holders(ctx, conn)
+	if err != nil {
+		return Outcome{}, err
 	}
-	return m.busy(results[1].Rows)
+	return m.busy(holders)
 }
 
 // commitTimeout bounds how long an interrupted run waits for the answer to its COMMIT.
