@@ -3,17 +3,12 @@ package integration
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"net"
-	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -26,11 +21,9 @@ import (
 	"pephub-migrate/internal/config"
 	"pephub-migrate/internal/migrator"
 	"pephub-migrate/internal/postgres"
-	"pephub-migrate/internal/schema"
 	"pephub-migrate/migrations"
+	"pephub-migrate/migrations/snapshot"
 )
-
-var update = flag.Bool("update", false, "write the snapshots of all steps anew, from what the steps make")
 
 // move brings a database to a step with the steps of fsys, within the test's own process.
 func move(t *testing.T, fsys fs.FS, database, action string, target int) error {
@@ -64,9 +57,6 @@ func loadSteps(t *testing.T) migrator.Steps {
 
 // Every step leaves behind what its snapshot says, going up and coming back, and is recognised by it alone.
 func TestEveryStep(t *testing.T) {
-	if *update {
-		updateSnapshots(t)
-	}
 	db := newDatabase(t)
 	conn := connect(t, db)
 	steps := loadSteps(t)
@@ -99,92 +89,6 @@ func TestEveryStep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// updateSnapshots runs the up files one after the other and writes down what each of them leaves behind, without the
-// help of the program, which would hold the result against the snapshot that is yet to come.
-func updateSnapshots(t *testing.T) {
-	t.Helper()
-	files, err := filepath.Glob("../migrations/*.up.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	db := newDatabase(t)
-	conn := connect(t, db)
-	for _, file := range files {
-		locks := stepLocks(t, conn, file)
-		execute(t, conn, readFile(t, file))
-		everything := schema.Shape{}
-		for _, object := range query(t, conn, `
-			SELECT 'table ' || relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
-			UNION ALL
-			SELECT DISTINCT 'enum ' || enumtypid::regtype FROM pg_enum
-			UNION ALL
-			SELECT 'index ' || indexrelname FROM pg_stat_user_indexes`) {
-			everything[object] = ""
-		}
-		seen, err := schema.NewReader([]schema.Shape{everything}).Read(context.Background(), conn.PgConn())
-		if err != nil {
-			t.Fatal(err)
-		}
-		snapshot := strings.TrimSuffix(file, ".up.sql") + ".schema.txt"
-		var text string
-		for line := range strings.Lines(readFile(t, snapshot)) {
-			if kept.MatchString(line) {
-				text += line
-			}
-		}
-		text += locks + seen.Shape.String()
-		if err := os.WriteFile(snapshot, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Skip("the snapshots are written; read what git diff says of them, and run the tests again")
-}
-
-// kept are the lines of a snapshot that nobody but a person can write.
-var kept = regexp.MustCompile(`^(alembic_version: |oldest_step: |archive |work )`)
-
-// stepLocks returns the lines of a snapshot that say which locks a step takes on the tables that are there before it. It
-// undoes the step.
-func stepLocks(t *testing.T, conn *pgx.Conn, file string) string {
-	t.Helper()
-	locks := takenLocks(t, conn, file)
-	if strings.Contains(file, "000015_") { // which has more to do on what Alembic makes
-		execute(t, conn, "ALTER TABLE users ALTER COLUMN number_of_schemas DROP NOT NULL")
-		maps.Copy(locks, takenLocks(t, conn, file))
-		execute(t, conn, "ALTER TABLE users ALTER COLUMN number_of_schemas SET NOT NULL")
-	}
-	var text string
-	for _, table := range slices.Sorted(maps.Keys(locks)) {
-		text += "lock " + table + ": " + locks[table] + "\n"
-	}
-	return text
-}
-
-// takenLocks returns the strongest lock on each table, as LOCK TABLE spells it, but for that of readers.
-func takenLocks(t *testing.T, conn *pgx.Conn, file string) map[string]string {
-	t.Helper()
-	tables := map[string]string{} // by oid: a table that the step drops has no name any more
-	for _, row := range rows(t, conn, "SELECT oid, relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'") {
-		tables[row[0]] = row[1]
-	}
-	execute(t, conn, "BEGIN;"+readFile(t, file))
-	locks := map[string]string{}
-	for _, row := range rows(t, conn, `
-		SELECT l.relation, modes.name
-		FROM pg_locks AS l
-		JOIN unnest(ARRAY[
-			'ROW SHARE', 'ROW EXCLUSIVE', 'SHARE UPDATE EXCLUSIVE', 'SHARE', 'SHARE ROW EXCLUSIVE', 'EXCLUSIVE', 'ACCESS EXCLUSIVE'
-		]) WITH ORDINALITY AS modes (name, strength) ON replace(initcap(modes.name), ' ', '') || 'Lock' = l.mode
-		WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation'
-		ORDER BY modes.strength`) {
-		if table, ok := tables[row[0]]; ok {
-			locks[table] = row[1] // the last is the strongest
-		}
-	}
-	execute(t, conn, "ROLLBACK")
-	return locks
 }
 
 // No step leads below the first, so its way back is run as it stands.
@@ -220,7 +124,11 @@ func TestStepsSayTheirLocks(t *testing.T) {
 				want += line
 			}
 		}
-		if got := stepLocks(t, conn, name+".up.sql"); got != want {
+		got, err := snapshot.Locks(context.Background(), conn.PgConn(), name+".up.sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != want {
 			t.Errorf("step %d takes other locks than its snapshot says:\n%s", step.Number, diff(want, got))
 		}
 		execute(t, conn, readFile(t, name+".up.sql"))

@@ -1,0 +1,131 @@
+// Revision drafts the next step from a changed schema: its up and down files and its snapshot.
+//
+//	go run ./migrations/revision "add project licence"                         from migrations/schema.sql, after it was edited
+//	go run ./migrations/revision -from-database URL "add project licence"      from a live database; writes schema.sql too
+//	go run ./migrations/revision -from-alembic FILE "add project licence"      from what "alembic upgrade A:B --sql" printed; writes schema.sql too
+//	go run ./migrations/revision                                               brings the snapshots up to date after a step was edited
+//
+// It makes one database by all steps and one by the schema that is wanted, on a PostgreSQL that it starts in a container
+// (POSTGRES_VERSION, 17 by default) or on the one that -server names, and has pg-schema-diff compare them in both directions. What only a person
+// can decide is written as a TODO, and the tests refuse a step that has one. The two databases it makes are dropped at the end;
+// the one that -from-database names is only read.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing/fstest"
+
+	"pephub-migrate/internal/migrator"
+	"pephub-migrate/migrations/snapshot"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// request is what the arguments ask for.
+type request struct {
+	dir          string // of the steps
+	name         string // of the new step as in its files' names; empty to bring snapshots up to date
+	fromDatabase string
+	fromAlembic  string
+	server       string
+}
+
+var noName = regexp.MustCompile(`[^a-z0-9]+`)
+
+func parseArguments(args []string) (request, error) {
+	r := request{dir: "migrations"}
+	flags := flag.NewFlagSet("revision", flag.ContinueOnError)
+	flags.StringVar(&r.fromDatabase, "from-database", "", "take the schema from the database at this `URL`, which is only read")
+	flags.StringVar(&r.fromAlembic, "from-alembic", "", "take the statements from this `file`, as \"alembic upgrade A:B --sql\" prints them; - is standard input")
+	flags.StringVar(&r.server, "server", "", "a PostgreSQL to make scratch databases on, as a `URL`, in place of a container")
+	if err := flags.Parse(args); err != nil {
+		return r, err
+	}
+	r.name = strings.Trim(noName.ReplaceAllString(strings.ToLower(strings.Join(flags.Args(), " ")), "_"), "_")
+	switch {
+	case flags.NArg() > 0 && r.name == "":
+		return r, errors.New("the name of a step needs letters or digits")
+	case r.name == "" && (r.fromDatabase != "" || r.fromAlembic != ""):
+		return r, errors.New(`give the step a name, such as "add project licence"`)
+	case r.fromDatabase != "" && r.fromAlembic != "":
+		return r, errors.New("-from-database and -from-alembic exclude each other")
+	}
+	return r, nil
+}
+
+func run(ctx context.Context, args []string, output io.Writer) error {
+	r, err := parseArguments(args)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(r.file("schema.sql")); err != nil {
+		return fmt.Errorf("run this from the top of the repository: %w", err)
+	}
+	server, err := openScratch(ctx, r.server)
+	if err != nil {
+		return err
+	}
+	defer server.close()
+	if r.name == "" {
+		return r.refresh(ctx, server, output)
+	}
+	return r.draft(ctx, server, output)
+}
+
+func (r request) file(name string) string { return filepath.Join(r.dir, name) }
+
+// steps returns the steps of the folder, but for drafts, which it returns an error for.
+func (r request) steps() (migrator.Steps, error) {
+	steps, err := migrator.Load(stepFiles(r.dir))
+	if err != nil {
+		return nil, err
+	}
+	if err := steps.Check(); err != nil {
+		return nil, fmt.Errorf("finish what there is before the next step, or take its files away: %w", err)
+	}
+	return steps, nil
+}
+
+func stepFiles(dir string) fs.FS {
+	files := fstest.MapFS{}
+	for _, pattern := range []string{"*.up.sql", "*.down.sql", "*.schema.txt"} {
+		names, _ := filepath.Glob(filepath.Join(dir, pattern))
+		for _, name := range names {
+			data, _ := os.ReadFile(name)
+			files[filepath.Base(name)] = &fstest.MapFile{Data: data}
+		}
+	}
+	return files
+}
+
+// refresh writes the snapshots of all steps anew.
+func (r request) refresh(ctx context.Context, server *scratch, output io.Writer) error {
+	conn, err := server.database(ctx, "steps")
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	if err := snapshot.Update(ctx, conn.PgConn(), r.dir); err != nil {
+		return err
+	}
+	fmt.Fprintln(output, "The snapshots are up to date. git diff shows what the steps do; go test ./docs -update writes the pages that are made from them.")
+	return nil
+}

@@ -1,0 +1,166 @@
+// Package snapshot writes down what a step leaves behind: the lines of its .schema.txt. It serves the author of a step and the
+// tests; the program itself only reads them.
+package snapshot
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pephub-migrate/internal/schema"
+)
+
+// Update brings the snapshots in a folder up to date. It runs the up files one after the other in an empty database and writes
+// down what each of them leaves behind, without the help of the program, which would hold the result against the snapshot
+// that is yet to come. Lines that nobody but a person can write stay.
+func Update(ctx context.Context, conn *pgconn.PgConn, dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*.up.sql"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if err := Write(ctx, conn, file); err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(file), err)
+		}
+	}
+	return nil
+}
+
+// Write runs one up file in a database that is at the step before it, and writes the step's snapshot.
+func Write(ctx context.Context, conn *pgconn.PgConn, file string) error {
+	name := strings.TrimSuffix(file, ".up.sql") + ".schema.txt"
+	old, err := os.ReadFile(name)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	var text strings.Builder
+	for line := range strings.Lines(string(old)) {
+		if kind, _, _ := strings.Cut(line, " "); slices.Contains([]string{"alembic_version:", "oldest_step:", "archive", "work"}, kind) {
+			text.WriteString(line)
+		}
+	}
+	locks, err := Locks(ctx, conn, file)
+	if err != nil {
+		return err
+	}
+	up, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if _, err := query(ctx, conn, string(up)); err != nil {
+		return err
+	}
+	shape, err := Shape(ctx, conn)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, []byte(text.String()+locks+shape.String()), 0o644)
+}
+
+// Shape returns all that is in the schema that unqualified names lead to, whoever it belongs to; but for the version tables.
+func Shape(ctx context.Context, conn *pgconn.PgConn) (schema.Shape, error) {
+	objects, err := query(ctx, conn, `
+		SELECT CASE relkind WHEN 'r' THEN 'table ' ELSE 'index ' END || relname
+		FROM pg_class
+		WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'i')
+			AND relname NOT IN ('schema_migrations', 'alembic_version')
+		UNION ALL
+		SELECT 'enum ' || typname FROM pg_type WHERE typnamespace = quote_ident(current_schema())::regnamespace AND typtype = 'e'`)
+	if err != nil {
+		return nil, err
+	}
+	everything := schema.Shape{}
+	for _, object := range objects {
+		everything[object[0]] = ""
+	}
+	seen, err := schema.NewReader([]schema.Shape{everything}).Read(ctx, conn)
+	return seen.Shape, err
+}
+
+// Locks returns the lines of a snapshot that say which locks an up file takes on the tables that are there before it: on each
+// the strongest, as LOCK TABLE spells it, but for that of readers. It leaves the database as it was.
+func Locks(ctx context.Context, conn *pgconn.PgConn, file string) (string, error) {
+	locks := map[string]string{}
+	if err := take(ctx, conn, file, locks); err != nil {
+		return "", err
+	}
+	if strings.Contains(file, "000015_") { // which has more to do on what Alembic makes
+		if _, err := query(ctx, conn, "ALTER TABLE users ALTER COLUMN number_of_schemas DROP NOT NULL"); err != nil {
+			return "", err
+		}
+		if err := take(ctx, conn, file, locks); err != nil {
+			return "", err
+		}
+		if _, err := query(ctx, conn, "ALTER TABLE users ALTER COLUMN number_of_schemas SET NOT NULL"); err != nil {
+			return "", err
+		}
+	}
+	var text strings.Builder
+	for _, table := range slices.Sorted(maps.Keys(locks)) {
+		fmt.Fprintf(&text, "lock %s: %s\n", table, locks[table])
+	}
+	return text.String(), nil
+}
+
+// take runs an up file, notes the locks that it takes, by table, and undoes it.
+func take(ctx context.Context, conn *pgconn.PgConn, file string, locks map[string]string) error {
+	up, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	// By oid: a table that the step drops has no name any more.
+	before, err := query(ctx, conn, `
+		SELECT oid, relname FROM pg_class
+		WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind = 'r'`)
+	if err != nil {
+		return err
+	}
+	tables := map[string]string{}
+	for _, row := range before {
+		tables[row[0]] = row[1]
+	}
+	if _, err := query(ctx, conn, "BEGIN;"+string(up)); err != nil {
+		return err
+	}
+	held, err := query(ctx, conn, `
+		SELECT l.relation, modes.name
+		FROM pg_locks AS l
+		JOIN unnest(ARRAY[
+			'ROW SHARE', 'ROW EXCLUSIVE', 'SHARE UPDATE EXCLUSIVE', 'SHARE', 'SHARE ROW EXCLUSIVE', 'EXCLUSIVE', 'ACCESS EXCLUSIVE'
+		]) WITH ORDINALITY AS modes (name, strength) ON replace(initcap(modes.name), ' ', '') || 'Lock' = l.mode
+		WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation'
+		ORDER BY modes.strength`)
+	if err != nil {
+		return err
+	}
+	for _, row := range held {
+		if table, ok := tables[row[0]]; ok {
+			locks[table] = row[1] // the last is the strongest
+		}
+	}
+	_, err = query(ctx, conn, "ROLLBACK")
+	return err
+}
+
+// query runs statements and returns the rows of the last, as text.
+func query(ctx context.Context, conn *pgconn.PgConn, sql string) ([][]string, error) {
+	results, err := conn.Exec(ctx, sql).ReadAll()
+	if err != nil || len(results) == 0 {
+		return nil, err
+	}
+	var table [][]string
+	for _, row := range results[len(results)-1].Rows {
+		var cells []string
+		for _, cell := range row {
+			cells = append(cells, string(cell))
+		}
+		table = append(table, cells)
+	}
+	return table, nil
+}
