@@ -362,7 +362,7 @@ func (d *draft) dropColumn(t *table, name string, one item) {
 		return
 	}
 	if after := d.to.byName[t.name]; after != nil && slices.ContainsFunc(after.columns, func(c column) bool { return t.find(bare(c.Name)) == nil }) {
-		d.fills = append(d.fills, item{text: todo("if the values of %s.%s go on in new columns, write them there: UPDATE %s SET ...; and take the archive of them away", t.name, lost.Name, t.name)})
+		d.fills = append(d.fills, item{text: todo("if the values of %s.%s go on in new columns, write them there: UPDATE %s SET ...; and back in the other file, without archive and guard", t.name, lost.Name, t.name)})
 	}
 	key := t.key()
 	if len(key) == 0 {

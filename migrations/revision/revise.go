@@ -30,7 +30,8 @@ type revision struct {
 	text         string       // of schema.sql, as it is to be
 	revision     string       // what alembic_version is to say
 	statements   []statement  // Alembic's; empty if the differ has them
-	variant      schema.Shape // what the database looks like whose schema is wanted, where the step makes more of it
+	live         bool         // whether the schema is that of a database, and schema.sql is written from it
+	liveShape    schema.Shape // of that database
 }
 
 // draft writes the next step.
@@ -140,7 +141,7 @@ func (v *revision) fromLive(ctx context.Context) error {
 	if _, err := conn.Exec(ctx, "SET default_transaction_read_only = on"); err != nil {
 		return err
 	}
-	if v.variant, err = snapshot.Shape(ctx, conn.PgConn()); err != nil {
+	if v.liveShape, err = snapshot.Shape(ctx, conn.PgConn()); err != nil {
 		return err
 	}
 	var revision *string
@@ -159,7 +160,7 @@ func (v *revision) fromLive(ctx context.Context) error {
 	if len(live.byName) == 0 {
 		return fmt.Errorf("the database of -from-database has no tables where its search_path leads: run create_all in it first")
 	}
-	v.text = v.file.write(live)
+	v.live, v.text = true, v.file.write(live)
 	return nil
 }
 
@@ -188,8 +189,9 @@ func (v *revision) fromRevision(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v.text, v.statements, v.revision = v.file.write(made), printed.statements, printed.to
-	return nil
+	v.live, v.text, v.statements, v.revision = true, v.file.write(made), printed.statements, printed.to
+	v.liveShape, err = snapshot.Shape(ctx, conn.PgConn())
+	return err
 }
 
 // makeWanted makes the database of schema.sql, and sees that every foreign key can be followed back by an index.
@@ -209,11 +211,10 @@ func (v *revision) makeWanted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if differences := made.Diff(v.variant); v.variant != nil && len(differences) > 0 {
+	if differences := made.Diff(v.liveShape); v.live && len(differences) > 0 {
 		return fmt.Errorf("schema.sql cannot be written from this database: %s; write it by hand", differences[0])
 	}
 	if indexes := v.wanted.unindexed(v.file.names("table")); len(indexes) > 0 {
-		v.text += strings.Join(indexes, "")
 		if _, err := conn.PgConn().Exec(ctx, strings.Join(indexes, "")).ReadAll(); err != nil {
 			return err
 		}
@@ -226,6 +227,11 @@ func (v *revision) makeWanted(ctx context.Context) error {
 		}
 		if v.wanted, err = readTables(ctx, conn); err != nil {
 			return err
+		}
+		if v.live {
+			v.text = v.file.write(v.wanted)
+		} else {
+			v.text += strings.Join(indexes, "")
 		}
 	}
 	v.wantedShape, err = snapshot.Shape(ctx, conn.PgConn())
@@ -264,9 +270,6 @@ func (v *revision) write(up, down *draft) error {
 	files := map[string]string{
 		v.path("up.sql"): up.text(), v.path("down.sql"): down.text(), v.path("schema.txt"): snapshotText,
 		v.request.file("schema.sql"): v.text,
-	}
-	if v.variant != nil && len(v.variant.Diff(v.wantedShape)) > 0 {
-		files[v.path("create_all.schema.txt")] = v.variant.String()
 	}
 	for name, text := range files {
 		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
@@ -316,7 +319,7 @@ func (v *revision) try(ctx context.Context) (trouble []string, err error) {
 
 // report says what was written and what is left to do.
 func (v *revision) report(output io.Writer, trouble []string) {
-	for _, ending := range []string{"up.sql", "down.sql", "schema.txt", "create_all.schema.txt"} {
+	for _, ending := range []string{"up.sql", "down.sql", "schema.txt"} {
 		if content, err := os.ReadFile(v.path(ending)); err == nil {
 			fmt.Fprintf(output, "%s%s\n", v.path(ending), todos(string(content)))
 		}

@@ -11,7 +11,7 @@ import (
 // schemaFile is what is kept of a schema.sql when it is written anew: the order of its tables and indexes, and its comments.
 type schemaFile struct {
 	header   string
-	order    []string            // "table users", "index stars_project_id_idx", ...
+	order    []string            // "table users", "column users.id", "index stars_project_id_idx", ...
 	comments map[string][]string // the lines above an object, or above a column within its table
 }
 
@@ -36,6 +36,7 @@ func parseSchemaFile(text string) schemaFile {
 			table = match[2]
 		} else if match := member.FindStringSubmatch(line); match != nil {
 			object = "column " + table + "." + match[1]
+			file.order = append(file.order, object)
 		}
 		switch {
 		case strings.HasPrefix(strings.TrimSpace(line), "--"):
@@ -60,7 +61,15 @@ func (f schemaFile) names(kind string) []string {
 	return names
 }
 
-// write returns the text of the file for these tables.
+// place is where an object stands in the file, or behind all others.
+func (f schemaFile) place(object string) int {
+	if at := slices.Index(f.order, object); at >= 0 {
+		return at
+	}
+	return len(f.order)
+}
+
+// write returns the text of the file for these tables. What it had before keeps its place.
 func (f schemaFile) write(t *tables) string {
 	var text strings.Builder
 	text.WriteString(f.header)
@@ -80,20 +89,18 @@ func (f schemaFile) write(t *tables) string {
 	for _, one := range t.inOrder(slices.Collect(maps.Keys(t.byName)), f.names("table")) {
 		text.WriteString("\n")
 		comment("table " + one.name)
-		text.WriteString(one.sql(f.comments))
+		ordered := *one
+		ordered.columns = slices.Clone(one.columns)
+		slices.SortStableFunc(ordered.columns, func(a, b column) int {
+			return f.place("column "+a.Table+"."+a.Name) - f.place("column "+b.Table+"."+b.Name)
+		})
+		text.WriteString(ordered.sql(f.comments))
 		indexes = append(indexes, one.indexes...)
 	}
 	if len(indexes) > 0 {
 		text.WriteString("\n")
 	}
-	order := f.names("index")
-	place := func(i index) int {
-		if at := slices.Index(order, i.Name); at >= 0 {
-			return at
-		}
-		return len(order)
-	}
-	slices.SortStableFunc(indexes, func(a, b index) int { return place(a) - place(b) })
+	slices.SortStableFunc(indexes, func(a, b index) int { return f.place("index "+a.Name) - f.place("index "+b.Name) })
 	for _, i := range indexes {
 		comment("index " + i.Name)
 		text.WriteString(i.sql())
