@@ -35,7 +35,7 @@ type draft struct {
 	drops    []item
 	last     []item // types, which columns need until they are gone
 
-	referring map[string]bool // foreign keys that stand behind their new column
+	referring map[string]bool // foreign keys that stand behind their new column, and those columns: Alembic gives a key no name
 	replaced  map[string]bool // enums that are made anew
 }
 
@@ -256,13 +256,17 @@ func (d *draft) command(s statement, before, after *table, cmd *pganalyze.AlterT
 	case pganalyze.AlterTableType_AT_DropColumn:
 		d.dropColumn(before, cmd.GetName(), one)
 		return
+	case pganalyze.AlterTableType_AT_AlterColumnType:
+		d.changeType(before, after, cmd, one)
+		return
 	case pganalyze.AlterTableType_AT_SetNotNull:
 		if column := before.find(cmd.GetName()); column != nil && !column.NotNull && s.hazards == nil {
 			d.moves = true
 			d.rest = append(d.rest, item{text: todo("fill %s.%s where it is NULL, or refuse: UPDATE %s SET %s = ... WHERE %s IS NULL", before.name, column.Name, before.name, column.Name, column.Name)})
 		}
 	case pganalyze.AlterTableType_AT_AddConstraint, pganalyze.AlterTableType_AT_ValidateConstraint, pganalyze.AlterTableType_AT_DropConstraint:
-		if strings.HasPrefix(constraintName, temporaryCheck) || d.referring[constraintName] || d.loses(before, constraintName) {
+		if strings.HasPrefix(constraintName, temporaryCheck) || d.referring[constraintName] || d.loses(before, constraintName) ||
+			constraintName == "" && d.referring[bare(before.name)+"."+foreignColumn(cmd.GetDef().GetConstraint())] {
 			return
 		}
 		if references := cmd.GetDef().GetConstraint().GetPktable().GetRelname(); references != "" && d.from.find(references) != nil {
@@ -273,6 +277,30 @@ func (d *draft) command(s statement, before, after *table, cmd *pganalyze.AlterT
 		}
 	}
 	d.rest = append(d.rest, one)
+}
+
+// changeType gives a column another type. The cast that the differ writes out would cut a value that is too long for the new type
+// without a word; PostgreSQL's own, without it, refuses to.
+func (d *draft) changeType(before, after *table, cmd *pganalyze.AlterTableCmd, one item) {
+	have, want := before.find(cmd.GetName()), after.find(cmd.GetName())
+	if have != nil && want != nil {
+		have, _, _ := strings.Cut(have.Type, "(")
+		if plain, _, _ := strings.Cut(want.Type, "("); plain == have {
+			one.text, _, _ = strings.Cut(one.text, " USING ")
+		} else {
+			d.moves = true
+			d.rest = append(d.rest, item{text: todo("does every value of %s.%s survive this, and come back?", before.name, want.Name)})
+		}
+	}
+	d.rest = append(d.rest, one)
+}
+
+// foreignColumn returns the only column of a foreign key.
+func foreignColumn(c *pganalyze.Constraint) string {
+	if len(c.GetFkAttrs()) != 1 {
+		return ""
+	}
+	return last(c.GetFkAttrs())
 }
 
 // loses reports whether a constraint or index of that name goes with a column that is dropped.
@@ -310,7 +338,7 @@ func (d *draft) addColumn(before, after *table, definition *pganalyze.ColumnDef,
 		// PostgreSQL knows that a new column without a default refers to nothing, and does not look.
 		if suffix, ok := k.inline(); ok && k.Kind == "f" && k.Columns[0] == column.Name && !value {
 			one.text += " " + suffix
-			d.referring[bare(k.Name)] = true
+			d.referring[bare(k.Name)], d.referring[bare(before.name)+"."+definition.GetColname()] = true, true
 			if d.from.byName[k.References] != nil {
 				d.lock(k.References, "SHARE ROW EXCLUSIVE")
 			}
@@ -357,6 +385,11 @@ func (d *draft) dropColumn(t *table, name string, one item) {
 		return
 	}
 	d.moves = true
+	for _, c := range t.constraints {
+		if c.References != "" && d.to.byName[c.References] != nil && slices.Contains(c.Columns, lost.Name) {
+			d.lock(c.References, "ACCESS EXCLUSIVE") // its triggers go
+		}
+	}
 	if d.back {
 		d.guardColumn(t, lost)
 		return
@@ -408,6 +441,11 @@ func (d *draft) dropTables() {
 	d.moves = true
 	for _, name := range gone {
 		d.lock(name, "ACCESS EXCLUSIVE")
+		for _, c := range d.from.byName[name].constraints {
+			if c.References != "" {
+				d.lock(c.References, "ACCESS EXCLUSIVE") // its triggers go
+			}
+		}
 		if d.back {
 			d.guards = append(d.guards, guard{bare(name) + "_rows", "SELECT count(*) FROM " + name, "rows of " + name})
 		} else {

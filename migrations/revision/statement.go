@@ -34,6 +34,9 @@ func parse(text, schemaName string) ([]statement, error) {
 				end = int(raw.GetStmtLocation() + raw.GetStmtLen())
 			}
 			one.written = uncommented(text[raw.GetStmtLocation():end])
+			if strings.Contains(one.written[strings.LastIndexByte(one.written, '\n')+1:], "--") {
+				one.written += "\n" // or the semicolon would be part of the comment
+			}
 		}
 		statements = append(statements, one)
 	}

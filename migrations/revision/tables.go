@@ -123,27 +123,31 @@ func houseDefault(expression string) string {
 	return typedLiteral.ReplaceAllString(expression, "$1")
 }
 
-// inOrder returns tables so that each comes after those that it refers to; among those that might come next the given order
-// decides, and then the name. Tables in a circle come last.
+// inOrder returns tables in the given order, and then by name, but each right after those that it refers to; tables that refer to
+// each other in a circle have no such order.
 func (t *tables) inOrder(names []string, order []string) []*table {
-	left := slices.Clone(names)
 	rank := func(name string) int {
 		if i := slices.Index(order, name); i >= 0 {
 			return i
 		}
 		return len(order)
 	}
-	slices.SortFunc(left, func(a, b string) int { return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b)) })
+	names = slices.SortedFunc(slices.Values(names), func(a, b string) int { return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b)) })
 	var sorted []*table
-	for len(left) > 0 {
-		next := slices.IndexFunc(left, func(name string) bool {
-			return !slices.ContainsFunc(t.byName[name].constraints, func(c constraint) bool {
-				return c.References != "" && c.References != name && slices.Contains(left, c.References)
-			})
-		})
-		next = max(next, 0)
-		sorted = append(sorted, t.byName[left[next]])
-		left = slices.Delete(left, next, next+1)
+	seen := map[string]bool{}
+	var visit func(name string)
+	visit = func(name string) {
+		if seen[name] || !slices.Contains(names, name) {
+			return
+		}
+		seen[name] = true
+		for _, c := range t.byName[name].constraints {
+			visit(c.References)
+		}
+		sorted = append(sorted, t.byName[name])
+	}
+	for _, name := range names {
+		visit(name)
 	}
 	return sorted
 }
