@@ -7,7 +7,8 @@
 //	BENCH_STEPS       the steps at which they begin, by default every one that there is
 //	POSTGRES_VERSION  the major version of the server, default 17
 //
-// A section that is measured takes the place of the last one by its name. Of other tools those take part that are on the PATH:
+// A section that is measured takes the place of the last one by its name; but "step", which times the newest step and its locks at a
+// million samples and is only printed. Of other tools those take part that are on the PATH:
 //
 //	apt-get install postgresql-client alembic python3-psycopg2
 //	go install -tags postgres github.com/golang-migrate/migrate/v4/cmd/migrate@v4.20.1
@@ -35,19 +36,21 @@ type section struct {
 	name    string
 	title   string
 	measure func(context.Context, *bench) (string, error)
+	asked   bool // whether it is measured only when it is asked for by name, and printed, not kept
 }
 
 func sections() []section {
 	return []section{
-		{"noop", "Nothing to do", measureNoop},
-		{"empty", "Empty to newest", measureEmpty},
-		{"trips", "Protocol round trips", measureTrips},
-		{"crowd", "A hundred starts at once", measureCrowd},
-		{"lag", "From \"accepts connections\" to exit 0", measureLag},
-		{"size", "Size", measureSize},
-		{"steps", "Each step that moves data, against its floor", measureSteps},
-		{"upgrades", "From every release to the newest", measureUpgrades},
-		{"reads", "PEPhub's own statements, before and after", measureReads},
+		{"noop", "Nothing to do", measureNoop, false},
+		{"empty", "Empty to newest", measureEmpty, false},
+		{"trips", "Protocol round trips", measureTrips, false},
+		{"crowd", "A hundred starts at once", measureCrowd, false},
+		{"lag", "From \"accepts connections\" to exit 0", measureLag, false},
+		{"size", "Size", measureSize, false},
+		{"steps", "Each step that moves data, against its floor", measureSteps, false},
+		{"upgrades", "From every release to the newest", measureUpgrades, false},
+		{"reads", "PEPhub's own statements, before and after", measureReads, false},
+		{"step", "One step, and its locks", measureStep, true},
 	}
 }
 
@@ -91,8 +94,10 @@ func run(ctx context.Context, names []string) error {
 			return fmt.Errorf("build %s from the top of the repository: %w\n%s", source, err, output)
 		}
 	}
-	if b.contenders, err = findContenders(b, dir); err != nil {
-		return err
+	if slices.ContainsFunc(chosen, func(s section) bool { return !s.asked }) { // which has no part for them
+		if b.contenders, err = findContenders(b, dir); err != nil {
+			return err
+		}
 	}
 	var stop func()
 	if b.server, stop, err = startServer(ctx); err != nil {
@@ -107,6 +112,9 @@ func run(ctx context.Context, names []string) error {
 		}
 		text := fmt.Sprintf("## %s\n\n%s\n%s\n", section.title, strings.TrimRight(body, "\n"), b.provenance(section, start))
 		fmt.Print(text, "\n")
+		if section.asked {
+			continue
+		}
 		if err := keep("bench/RESULTS.md", text); err != nil {
 			return err
 		}
@@ -117,7 +125,7 @@ func run(ctx context.Context, names []string) error {
 func choose(names []string) ([]section, error) {
 	all := sections()
 	if len(names) == 0 {
-		return all, nil
+		return slices.DeleteFunc(all, func(s section) bool { return s.asked }), nil
 	}
 	var chosen []section
 	for _, name := range names {
