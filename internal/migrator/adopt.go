@@ -127,6 +127,18 @@ func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, lef
 	return nil
 }
 
+// makeIndexes makes those indexes of the step that the database is at which it lacks: the steps may expect them.
+func (m *Migrator) makeIndexes(ctx context.Context, conn *pgconn.PgConn, at position) error {
+	if len(at.missing) == 0 {
+		return nil
+	}
+	if _, err := conn.Exec(ctx, at.indexSQL()).ReadAll(); err != nil {
+		return fmt.Errorf("%w: make missing indexes: %w", ErrStep, err)
+	}
+	m.log.Info("made indexes that were missing", "indexes", strings.Join(slices.Sorted(slices.Values(at.missing.Names("index"))), ", "))
+	return nil
+}
+
 func lockSQL(tables []string) string {
 	return "LOCK TABLE " + strings.Join(tables, ", ") + " IN ACCESS EXCLUSIVE MODE"
 }

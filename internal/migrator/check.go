@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -137,6 +138,8 @@ func (a assessment) lacking() string {
 		return fmt.Sprintf("%s, pending: %s", where, strings.Join(names, ", "))
 	case len(a.clearing.drop) > 0:
 		return fmt.Sprintf("%s, but empty tables of a newer application are there: %s", where, strings.Join(a.clearing.drop, ", "))
+	case len(a.at.missing) > 0:
+		return where + ", but without indexes of it: " + strings.Join(slices.Sorted(slices.Values(a.at.missing.Names("index"))), ", ")
 	}
 	return where + ", but not on record"
 }

@@ -152,7 +152,7 @@ func (m *Migrator) done(db schema.Database, at position) bool {
 	if alembic == schema.Empty {
 		alembic = ""
 	}
-	return at.step == m.target.Number && len(at.leftovers) == 0 &&
+	return at.step == m.target.Number && len(at.leftovers) == 0 && len(at.missing) == 0 &&
 		db.Recorded == strconv.Itoa(at.step) && db.Oldest == m.target.Oldest && alembic == m.target.Revision
 }
 
@@ -196,6 +196,9 @@ func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Data
 		return outcome, err
 	}
 	m.logPosition(db, from)
+	if err := m.makeIndexes(ctx, conn, at); err != nil {
+		return outcome, err
+	}
 	// With the last step, to save the way there and back.
 	finish := m.recordSQL(db) + "\n"
 	if at.step > 0 {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,6 +58,9 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assess
 	}
 	if at.step > 0 {
 		parts = append(parts, title("Triggers and rules of your own stand still"), dedent(m.standStillSQL()))
+	}
+	if len(at.missing) > 0 {
+		parts = append(parts, title("Indexes that are missing"), at.indexSQL())
 	}
 	for _, step := range found.pending {
 		parts = append(parts, title(fmt.Sprintf("Step %d: %s", step.Number, step.Name)), step.up)
@@ -172,6 +176,7 @@ func (m *Migrator) result(db schema.Database, at position) string {
 	shape := m.target.Shape
 	if at.step == m.target.Number {
 		shape, _ = db.Shape.Split(m.target.Shape)
+		maps.Copy(shape, at.missing)
 	}
 	alembic := m.target.Revision
 	if alembic == "" && db.Alembic != "" {

@@ -3,6 +3,8 @@ package migrator
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -44,6 +46,10 @@ type position struct {
 	// leftovers are tables and enums of later steps. An application that is newer than the database makes them when
 	// it starts: SQLAlchemy's create_all adds what is missing and alters nothing.
 	leftovers schema.Shape
+
+	// missing are indexes of the step that the database lacks: an application makes none that are only this program's, and an
+	// operator may have dropped one.
+	missing schema.Shape
 }
 
 // recognise finds the step that the database is at. The shape decides. What the two version tables say is evidence of
@@ -67,18 +73,50 @@ func (s Steps) recognise(db schema.Database) (position, error) {
 	if len(db.Shape.Names("table")) == 0 && len(db.Shape) == len(db.Shape.Names("enum")) {
 		return position{leftovers: db.Shape}, nil
 	}
-	// The newest that matches, and a whole match before one with leftovers.
+	// The newest that matches, and a whole match before one that lacks indexes, and that before one with leftovers: what an
+	// application of the step has filled is no leftover.
 	for i := len(s) - 1; i >= 0; i-- {
 		if s[i].matches(db.Shape) {
 			return position{step: s[i].Number}, s.checkIndexes(db.Shape)
 		}
 	}
 	for i := len(s) - 1; i >= 0; i-- {
+		if missing, ok := s[i].lacksIndexes(db.Shape); ok {
+			return position{step: s[i].Number, missing: missing}, s.checkIndexes(db.Shape)
+		}
+	}
+	for i := len(s) - 1; i >= 0; i-- {
 		if common, rest := db.Shape.Split(s[i].Shape); s[i].matches(common) && s[:i].lacks(rest) {
-			return position{s[i].Number, rest}, s.checkIndexes(common)
+			return position{step: s[i].Number, leftovers: rest}, s.checkIndexes(common)
 		}
 	}
 	return position{}, s.nearest(db.Shape)
+}
+
+// plainIndex is what a snapshot says of an index that can be made from it: no expression, no condition.
+var plainIndex = regexp.MustCompile(`^(unique )?(btree|hash|gist|gin|spgist|brin) (\([^()]+\))$`)
+
+// lacksIndexes returns the indexes that a database lacks to be at the step, and whether that is all that is different.
+func (s Step) lacksIndexes(shape schema.Shape) (schema.Shape, bool) {
+	missing := schema.Shape{}
+	for _, difference := range shape.Diff(s.Shape) {
+		if !strings.HasPrefix(difference.Object, "index ") || difference.Have != "" || !plainIndex.MatchString(difference.Want) {
+			return nil, false
+		}
+		missing[difference.Object] = difference.Want
+	}
+	return missing, true
+}
+
+// indexSQL makes the missing indexes.
+func (p position) indexSQL() string {
+	var sql strings.Builder
+	for _, object := range slices.Sorted(maps.Keys(p.missing)) {
+		match := plainIndex.FindStringSubmatch(p.missing[object])
+		table, index, _ := strings.Cut(strings.TrimPrefix(object, "index "), ".")
+		fmt.Fprintf(&sql, "CREATE %sINDEX %s ON %s USING %s %s;\n", strings.ToUpper(match[1]), index, table, match[2], match[3])
+	}
+	return sql.String()
 }
 
 // lacks reports whether none of the tables and enums in rest is known to these steps.
