@@ -66,6 +66,11 @@ func (c change) draft() (*draft, error) {
 			fresh = append(fresh, name)
 		}
 	}
+	for _, enum := range slices.Sorted(maps.Keys(c.to.enums)) {
+		if c.from.enums[enum] == nil {
+			d.types = append(d.types, item{text: strings.TrimSuffix(enumSQL(enum, c.to.enums[enum]), ";\n")})
+		}
+	}
 	for _, one := range c.to.inOrder(fresh, c.order) {
 		d.create(one)
 	}
@@ -118,16 +123,11 @@ func (d *draft) create(one *table) {
 // place puts a statement where it belongs, or leaves it out if it is said otherwise.
 func (d *draft) place(s statement) error {
 	switch node := s.node.GetNode().(type) {
-	case *pganalyze.Node_VacuumStmt, *pganalyze.Node_CreateStmt: // statistics come by themselves, new tables are made already
+	case *pganalyze.Node_VacuumStmt, *pganalyze.Node_CreateStmt, *pganalyze.Node_CreateEnumStmt:
+		// Statistics come by themselves, new tables and types are made already.
 		return nil
 	case *pganalyze.Node_AlterTableStmt:
 		return d.alter(s, node.AlterTableStmt)
-	case *pganalyze.Node_CreateEnumStmt:
-		if name := last(node.CreateEnumStmt.GetTypeName()); d.from.enums[name] != nil {
-			d.replaced[name] = true
-			return nil
-		}
-		return d.add(&d.types, s)
 	case *pganalyze.Node_AlterEnumStmt:
 		d.types = append(d.types, item{text: "-- What the steps do next cannot use the new value: it is there after the commit."})
 		return d.add(&d.types, s)

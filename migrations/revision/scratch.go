@@ -82,11 +82,13 @@ func (s *scratch) close() {
 	s.stop()
 }
 
-// database makes an empty database and connects to it.
+// database makes an empty database, in place of one that was made for the same purpose before, and connects to it.
 func (s *scratch) database(ctx context.Context, purpose string) (*pgx.Conn, error) {
 	name := s.name(purpose)
-	if _, err := s.admin.Exec(ctx, "CREATE DATABASE "+name); err != nil {
-		return nil, fmt.Errorf("make a scratch database: %w", err)
+	for _, sql := range []string{"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name} {
+		if _, err := s.admin.Exec(ctx, sql); err != nil {
+			return nil, fmt.Errorf("make a scratch database: %w", err)
+		}
 	}
 	s.made = append(s.made, name)
 	address := s.url

@@ -217,7 +217,8 @@ func (t *table) key() []string {
 // serial reports whether the column is one, and by which name of a type it is made.
 func (c column) serial() (string, bool) {
 	name := map[string]string{"smallint": "smallserial", "integer": "serial", "bigint": "bigserial"}[c.Type]
-	return name, name != "" && c.Sequence == c.Table+"_"+c.Name+"_seq" && strings.HasPrefix(c.Default, "nextval('"+c.Sequence+"'")
+	return name, name != "" && c.Sequence == bare(c.Table)+"_"+bare(c.Name)+"_seq" &&
+		strings.HasPrefix(strings.ReplaceAll(c.Default, `"`, ""), "nextval('"+c.Sequence+"'")
 }
 
 // sql returns the column as CREATE TABLE has it, without constraints.
@@ -253,14 +254,13 @@ func (c column) fills() bool { return c.Default != "" || c.Identity != "" }
 // defaultName reports whether PostgreSQL would give the constraint its name.
 func (c constraint) defaultName() bool {
 	suffix := map[string]string{"p": "_pkey", "u": "_key", "f": "_fkey", "x": "_excl"}[c.Kind]
-	bare := make([]string, 0, len(c.Columns))
-	for _, column := range c.Columns {
-		bare = append(bare, strings.Trim(column, `"`))
+	name := bare(c.Table)
+	if c.Kind != "p" {
+		for _, column := range c.Columns {
+			name += "_" + bare(column)
+		}
 	}
-	if c.Kind == "p" {
-		return c.Name == c.Table+suffix
-	}
-	return suffix != "" && c.Name == strings.Join(append([]string{c.Table}, bare...), "_")+suffix
+	return suffix != "" && bare(c.Name) == name+suffix
 }
 
 // inline returns the constraint as it stands behind its only column, if it can.

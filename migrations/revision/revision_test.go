@@ -1,0 +1,591 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"pephub-migrate/internal/migrator"
+	"pephub-migrate/migrations/snapshot"
+)
+
+// server is the scratch server that all tests share.
+var server *scratch
+
+func TestMain(m *testing.M) {
+	os.Exit(withServer(m))
+}
+
+func withServer(m *testing.M) int {
+	var err error
+	if server, err = openScratch(context.Background(), ""); err != nil {
+		fmt.Fprintln(os.Stderr, "the tests of this package need Docker:", err)
+		if os.Getenv("CI") != "" {
+			return 1
+		}
+		return 0
+	}
+	defer server.close()
+	return m.Run()
+}
+
+// repository returns a copy of the steps, in which the program can write, with schema.sql changed: each old text becomes the new.
+func repository(t *testing.T, changes ...string) request {
+	t.Helper()
+	t.Chdir("../..")
+	r := request{dir: t.TempDir(), name: "try"}
+	if err := os.CopyFS(r.dir, os.DirFS("migrations")); err != nil {
+		t.Fatal(err)
+	}
+	if len(changes) > 0 {
+		write(t, r.file("schema.sql"), replaced(t, read(t, r.file("schema.sql")), changes...))
+	}
+	return r
+}
+
+func replaced(t *testing.T, text string, changes ...string) string {
+	t.Helper()
+	for i := 0; i < len(changes); i += 2 {
+		if !strings.Contains(text, changes[i]) {
+			t.Fatalf("there is no %q in\n%s", changes[i], text)
+		}
+		text = strings.Replace(text, changes[i], changes[i+1], 1)
+	}
+	return text
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// database makes a database, runs SQL in it, and drops it at the end of the test.
+func database(t *testing.T, purpose, sql string) *pgx.Conn {
+	t.Helper()
+	conn, err := server.database(t.Context(), purpose)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		conn.Close(context.Background())
+		drop(t)
+	})
+	execSQL(t, conn, sql)
+	return conn
+}
+
+// drop drops what the test has made.
+func drop(t *testing.T) {
+	t.Helper()
+	for _, name := range server.made {
+		if _, err := server.admin.Exec(context.Background(), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	}
+	server.made = nil
+}
+
+func execSQL(t *testing.T, conn *pgx.Conn, sql string) {
+	t.Helper()
+	if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
+		t.Fatalf("%v\n%s", err, sql)
+	}
+}
+
+// drafted is a draft that was written.
+type drafted struct {
+	request
+	up, down, snapshot, schema, output string
+}
+
+// makeDraft has the program write the next step.
+func makeDraft(t *testing.T, r request) drafted {
+	t.Helper()
+	t.Cleanup(func() { drop(t) })
+	var output strings.Builder
+	if err := r.draft(t.Context(), server, &output); err != nil {
+		t.Fatal(err)
+	}
+	path := r.file("000016_" + r.name)
+	d := drafted{r, read(t, path+".up.sql"), read(t, path+".down.sql"), read(t, path+".schema.txt"), read(t, r.file("schema.sql")), output.String()}
+	for _, foreign := range []string{"public", `"default"`, "COLLATE", "pgschemadiff", "CONCURRENTLY", "USING btree", "character varying", "nextval"} {
+		if strings.Contains(d.up+d.down+d.schema, foreign) {
+			t.Errorf("%q is not this project's style:\n%s%s", foreign, d.up, d.down)
+		}
+	}
+	if !strings.Contains(d.output, "On an empty database they lead to migrations/schema.sql, back to step 15, and up again.") {
+		t.Errorf("the draft does not work:\n%s\n%s\n%s", d.output, d.up, d.down)
+	}
+	return d
+}
+
+func (d drafted) want(t *testing.T, file string, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(file, text) {
+			t.Errorf("%q is missing in\n%s", text, file)
+		}
+	}
+}
+
+// full has rows in every table that a test below changes.
+const full = `
+	INSERT INTO users (namespace, number_of_projects, number_of_schemas) VALUES ('ada', 1, 0), ('bob', 0, 1);
+	INSERT INTO projects (namespace, name, tag, digest, config, private, number_of_samples, number_of_stars, submission_date)
+	VALUES ('ada', 'p', 'default', 'd', '{}', false, 1, 0, now());
+	INSERT INTO samples (sample, project_id, guid, submission_date) VALUES ('{"a": 1}', 1, 'g', now());
+	INSERT INTO schema_records (namespace, name, private) VALUES ('bob', 's', false);
+	INSERT INTO schema_versions (schema_id, version, schema_value, release_date) VALUES (1, '1', '{}', now());
+	INSERT INTO schema_tags (tag_name, tag_value, schema_version_id) VALUES ('t', NULL, 1), ('u', 'v', 1);
+	INSERT INTO bedbase_stats (gse, gsm, genome) VALUES ('a', 'b', 'hg38'), ('a', 'c', NULL);
+	INSERT INTO views (name, project_id) VALUES ('a rather long name', 1);
+	INSERT INTO project_history (project_id, "user", update_time, project_yaml) VALUES (1, 'ada', now(), '{}');
+	INSERT INTO sample_history (history_id, guid, sample_json, change_type) VALUES (1, 'g', '{}', 'UPDATE');`
+
+// base makes a database at step 15 with rows in it.
+func base(t *testing.T, r request) *pgx.Conn {
+	t.Helper()
+	conn := database(t, "rows", "")
+	v := &revision{request: r, number: 16}
+	if err := v.runSteps(t.Context(), conn); err != nil {
+		t.Fatal(err)
+	}
+	execSQL(t, conn, full)
+	return conn
+}
+
+// contents returns all rows of all tables as text.
+func contents(t *testing.T, conn *pgx.Conn) string {
+	t.Helper()
+	var text string
+	err := conn.QueryRow(t.Context(), `
+		SELECT string_agg(line, E'\n' ORDER BY line)
+		FROM (
+			SELECT query_to_xml('SELECT to_jsonb(x) AS ' || quote_ident(relname) || ' FROM ' || quote_ident(relname) || ' AS x ORDER BY to_jsonb(x)::text', true, true, '')::text AS line
+			FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+		) AS x`).Scan(&text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// thereAndBack runs a draft as it is on a database with rows, back and up again: nothing may be lost, although nobody has decided
+// anything yet.
+func (d drafted) thereAndBack(t *testing.T) {
+	t.Helper()
+	conn := base(t, d.request)
+	before := contents(t, conn)
+	execSQL(t, conn, d.up)
+	upgraded := contents(t, conn)
+	execSQL(t, conn, d.down)
+	if after := contents(t, conn); after != before {
+		t.Errorf("the way back lost something:\n%s\nwas\n%s\n%s", after, before, d.down)
+	}
+	execSQL(t, conn, d.up)
+	if again := contents(t, conn); again != upgraded {
+		t.Errorf("the second way up made something else:\n%s\nwas\n%s", again, upgraded)
+	}
+}
+
+// guards sees that the way back refuses to lose rows, unless it is told to.
+func (d drafted) guards(t *testing.T, rows, complaint string) {
+	t.Helper()
+	conn := base(t, d.request)
+	execSQL(t, conn, d.up)
+	execSQL(t, conn, rows)
+	_, err := conn.PgConn().Exec(t.Context(), d.down).ReadAll()
+	if err == nil || !strings.Contains(err.Error(), complaint) {
+		t.Errorf("got %v, want a complaint of %s:\n%s", err, complaint, d.down)
+	}
+	execSQL(t, conn, "SET pephub_migrate.allow_data_loss = 'true';"+d.down)
+}
+
+const bedbaseGenome = "    genome varchar,\n"
+
+func TestDrafts(t *testing.T) {
+	for name, test := range map[string]struct {
+		changes  []string
+		up, down []string
+		rows     string // that the older schema has no place for
+		refusal  string
+		decide   bool // whether the draft runs only on empty tables as long as nobody has decided
+	}{
+		"new tables": {
+			changes: []string{"-- One index for every", `CREATE TABLE project_licences (
+    project_id integer NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+    licence varchar NOT NULL DEFAULT 'CC0',
+    granted_by integer REFERENCES users (id),
+    PRIMARY KEY (project_id, licence),
+    CHECK (licence <> '')
+);
+
+CREATE INDEX project_licences_granted_by_idx ON project_licences (granted_by);
+
+-- One index for every`},
+			up: []string{
+				"LOCK TABLE projects, users IN SHARE ROW EXCLUSIVE MODE;", "CREATE TABLE project_licences (\n    project_id integer NOT NULL REFERENCES projects (id) ON DELETE CASCADE,\n",
+				"    licence varchar NOT NULL DEFAULT 'CC0',\n", "    PRIMARY KEY (project_id, licence),\n",
+				"CREATE INDEX project_licences_granted_by_idx ON project_licences (granted_by);\n",
+			},
+			down:    []string{"LOCK TABLE project_licences, projects, users IN ACCESS EXCLUSIVE MODE;", "DROP TABLE project_licences;"},
+			rows:    "INSERT INTO project_licences (project_id) VALUES (1)",
+			refusal: "step 15 has no place for 1 rows of project_licences",
+		},
+		"column with a default": {
+			changes: []string{"    guid varchar NOT NULL UNIQUE,\n", "    guid varchar NOT NULL UNIQUE,\n    reviewed boolean NOT NULL DEFAULT false,\n"},
+			up:      []string{"ALTER TABLE samples ADD COLUMN reviewed boolean NOT NULL DEFAULT false;\n"},
+			down:    []string{"WHERE reviewed IS DISTINCT FROM false", "ALTER TABLE samples DROP COLUMN reviewed;"},
+			rows:    "UPDATE samples SET reviewed = true",
+			refusal: "step 15 has no place for 1 values of samples.reviewed",
+		},
+		"column split in two": {
+			changes: []string{bedbaseGenome, "    genome_name varchar,\n    genome_version varchar,\n"},
+			up: []string{
+				"LOCK TABLE bedbase_stats IN ACCESS EXCLUSIVE MODE;", "ALTER TABLE bedbase_stats\n    ADD COLUMN genome_name varchar,\n    ADD COLUMN genome_version varchar;\n",
+				"-- TODO: if the values of bedbase_stats.genome go on in new columns", "CREATE TABLE archived_bedbase_stats_genome AS", "ALTER TABLE bedbase_stats DROP COLUMN genome;",
+			},
+			down:    []string{"UPDATE bedbase_stats AS t SET genome = a.genome"},
+			rows:    "UPDATE bedbase_stats SET genome_name = 'x'",
+			refusal: "step 15 has no place for 2 values of bedbase_stats.genome_name, 0 values of bedbase_stats.genome_version",
+		},
+		"table dropped": {
+			changes: []string{`CREATE TABLE schema_tags (
+    id serial PRIMARY KEY,
+    tag_name varchar NOT NULL,
+    tag_value varchar,
+    schema_version_id integer NOT NULL REFERENCES schema_versions (id) ON DELETE CASCADE
+);
+`, "", "CREATE INDEX schema_tags_schema_version_id_idx ON schema_tags (schema_version_id);\n", ""},
+			up:   []string{"CREATE TABLE archived_schema_tags AS", "DROP TABLE schema_tags;"},
+			down: []string{"INSERT INTO schema_tags (id, tag_name, tag_value, schema_version_id)"},
+		},
+		"foreign key in a column of its own": {
+			changes: []string{
+				"    pop boolean,\n", "    pop boolean,\n    owner_id integer REFERENCES users (id) ON DELETE SET NULL,\n",
+				"CREATE INDEX projects_schema_id_idx", "CREATE INDEX projects_owner_id_idx ON projects (owner_id);\nCREATE INDEX projects_schema_id_idx",
+			},
+			up:      []string{"ALTER TABLE projects ADD COLUMN owner_id integer REFERENCES users (id) ON DELETE SET NULL;\n", "CREATE INDEX projects_owner_id_idx ON projects (owner_id);\n"},
+			down:    []string{"ALTER TABLE projects DROP COLUMN owner_id;"},
+			rows:    "UPDATE projects SET owner_id = 1",
+			refusal: "1 values of projects.owner_id",
+		},
+		"column that may not be NULL": {
+			changes: []string{"    number_of_schemas integer NOT NULL\n", "    number_of_schemas integer NOT NULL,\n    full_name varchar NOT NULL\n"},
+			up:      []string{"ALTER TABLE users ADD COLUMN full_name varchar;\n", "-- TODO: fill the new column: UPDATE users SET full_name = ... WHERE full_name IS NULL\n", "ALTER TABLE users ALTER COLUMN full_name SET NOT NULL;\n"},
+			decide:  true,
+		},
+		"column made NOT NULL": {
+			changes: []string{"    sample_name varchar,\n    guid", "    sample_name varchar NOT NULL,\n    guid"},
+			up:      []string{"-- TODO: fill samples.sample_name where it is NULL", "ALTER TABLE samples ALTER COLUMN sample_name SET NOT NULL;"},
+			down:    []string{"ALTER TABLE samples ALTER COLUMN sample_name DROP NOT NULL;"},
+			decide:  true,
+		},
+		"narrower type": {
+			changes: []string{"    name varchar NOT NULL,\n    project_id integer REFERENCES projects (id) ON DELETE CASCADE,\n    description", "    name varchar(50) NOT NULL,\n    project_id integer REFERENCES projects (id) ON DELETE CASCADE,\n    description"},
+			up:      []string{"-- Hazard ACQUIRES_ACCESS_EXCLUSIVE_LOCK", "ALTER TABLE views ALTER COLUMN name TYPE varchar(50);\n"},
+			down:    []string{"ALTER TABLE views ALTER COLUMN name TYPE varchar;\n"},
+		},
+		"other type": {
+			changes: []string{"    last_update_date varchar,\n    submission_date varchar\n", "    last_update_date varchar,\n    submission_date timestamptz\n"},
+			up:      []string{"-- TODO: does every value of bedbase_stats.submission_date survive this"},
+		},
+		"value of an enum": {
+			changes: []string{"'DELETE')", "'DELETE', 'MOVE')"},
+			up:      []string{"ALTER TYPE updatetypes ADD VALUE 'MOVE'"},
+			down:    []string{"ALTER TYPE updatetypes RENAME TO old_updatetypes;"},
+		},
+		"constraint and index": {
+			changes: []string{
+				"    pop boolean,\n", "    pop boolean,\n    CONSTRAINT counted CHECK (number_of_samples >= 0),\n",
+				"CREATE INDEX stars_project_id_idx", "CREATE UNIQUE INDEX views_names ON views (project_id, lower(name)) WHERE name <> '';\nCREATE INDEX stars_project_id_idx",
+			},
+			up: []string{
+				"ALTER TABLE projects ADD CONSTRAINT counted CHECK (number_of_samples >= 0) NOT VALID;\n", "ALTER TABLE projects VALIDATE CONSTRAINT counted;\n",
+				"CREATE UNIQUE INDEX views_names ON views (project_id, lower(name::text))", "-- Hazard ACQUIRES_SHARE_LOCK",
+			},
+			down: []string{"ALTER TABLE projects DROP CONSTRAINT counted;\n", "DROP INDEX views_names;\n"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := makeDraft(t, repository(t, test.changes...))
+			d.want(t, d.up, append(test.up, "-- Release: TODO", "-- Data: TODO", "-- Undo: TODO")...)
+			d.want(t, d.down, append(test.down, "-- Release: TODO", "-- Data: TODO", "-- Undo: TODO")...)
+			d.want(t, d.snapshot, "alembic_version: 8a037f13b4e5\n")
+			if want := replaced(t, read(t, "migrations/schema.sql"), test.changes...); d.schema != want {
+				t.Errorf("schema.sql was changed:\n%s", d.schema)
+			}
+			if !test.decide {
+				d.thereAndBack(t)
+			}
+			if test.rows != "" {
+				d.guards(t, test.rows, test.refusal)
+			}
+		})
+	}
+}
+
+// A draft is no step until a person has written its first lines, and the next step waits for that.
+func TestDraftIsNoStep(t *testing.T) {
+	r := repository(t, bedbaseGenome, bedbaseGenome+"    build varchar,\n")
+	makeDraft(t, r)
+	steps, err := migrator.Load(stepFiles(r.dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := steps.Check(); err == nil || !strings.Contains(err.Error(), "000016_try.up.sql") || !strings.Contains(err.Error(), "TODO") {
+		t.Errorf("a draft passes: %v", err)
+	}
+	r.name = "next"
+	if err := r.draft(t.Context(), server, io.Discard); err == nil || !strings.Contains(err.Error(), "finish what there is") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// applications is schema.sql without the indexes that only this program makes: what create_all makes.
+func applications(t *testing.T) string {
+	t.Helper()
+	text, _, ok := strings.Cut(read(t, "migrations/schema.sql"), "-- One index for every")
+	if !ok {
+		t.Fatal("schema.sql has no such comment any more")
+	}
+	return text
+}
+
+// What create_all has made becomes schema.sql, with the comments of the old one and an index for every foreign key.
+func TestFromDatabase(t *testing.T) {
+	r := repository(t)
+	conn := database(t, "live", applications(t)+`
+		CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY);
+		INSERT INTO alembic_version VALUES ('0123456789ab');
+		CREATE TYPE grade AS ENUM ('good', 'it''s bad');
+		CREATE TABLE "Licences" (id SERIAL NOT NULL, "order" VARCHAR(9) DEFAULT 'x''y' NOT NULL, grade grade, PRIMARY KEY (id), UNIQUE ("order"));
+		CREATE TABLE project_licences (
+			project_id INTEGER NOT NULL, licence_id INTEGER NOT NULL, words VARCHAR[] DEFAULT '{}', added TIMESTAMP WITH TIME ZONE DEFAULT now(),
+			PRIMARY KEY (project_id, licence_id),
+			FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE,
+			CONSTRAINT fk_licence FOREIGN KEY(licence_id) REFERENCES "Licences" (id) DEFERRABLE INITIALLY DEFERRED
+		);
+		CREATE INDEX ix_project_licences_added ON project_licences (added DESC);
+		ALTER TABLE users ADD COLUMN favourite INTEGER REFERENCES "Licences" (id);
+		ALTER TABLE bedbase_stats DROP COLUMN genome, ADD COLUMN number INTEGER GENERATED BY DEFAULT AS IDENTITY,
+			ADD COLUMN twice INTEGER GENERATED ALWAYS AS (length(gse) * 2) STORED;`)
+	before, err := snapshot.Shape(t.Context(), conn.PgConn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.fromDatabase = server.dsn("live")
+	t.Setenv("PGPASSWORD", server.password)
+	d := makeDraft(t, r)
+	d.want(t, d.snapshot, "alembic_version: 0123456789ab\n", "archive archived_bedbase_stats_genome: bedbase_stats\n")
+	d.want(t, d.schema, "-- The samples of a project are a linked list", "-- One index for every foreign key",
+		"    favourite integer REFERENCES \"Licences\" (id)\n", "CREATE TABLE \"Licences\" (\n    id serial PRIMARY KEY,\n    \"order\" varchar(9) NOT NULL DEFAULT 'x''y' UNIQUE,\n    grade grade\n);\n",
+		"CREATE TYPE grade AS ENUM ('good', 'it''s bad');\n", "CREATE INDEX project_licences_licence_id_idx ON project_licences (licence_id);\n",
+		"CREATE INDEX users_favourite_idx ON users (favourite);\n", "    CONSTRAINT fk_licence FOREIGN KEY (licence_id) REFERENCES \"Licences\" (id) DEFERRABLE INITIALLY DEFERRED\n")
+
+	// The steps make what create_all makes, and nothing else but indexes.
+	made := base(t, r)
+	execSQL(t, made, d.up)
+	have, err := snapshot.Shape(t.Context(), made.PgConn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, difference := range have.Diff(before) {
+		t.Error(difference)
+	}
+}
+
+func TestFromDatabaseRefuses(t *testing.T) {
+	for name, test := range map[string]struct{ sql, complaint string }{
+		"nothing there": {"", "has no tables where its search_path leads"},
+		"a view":        {"CREATE TABLE a (id integer); CREATE VIEW b AS TABLE a", "view b, which this program cannot write into schema.sql"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := repository(t)
+			database(t, "live", test.sql)
+			r.fromDatabase = server.dsn("live")
+			t.Setenv("PGPASSWORD", server.password)
+			before := read(t, r.file("schema.sql"))
+			if err := r.draft(t.Context(), server, io.Discard); err == nil || !strings.Contains(err.Error(), test.complaint) {
+				t.Errorf("got %v", err)
+			}
+			if read(t, r.file("schema.sql")) != before {
+				t.Error("schema.sql was changed")
+			}
+		})
+	}
+}
+
+const fromAlembic = `BEGIN;
+
+-- Running upgrade 8a037f13b4e5 -> 0123456789ab
+
+CREATE TABLE licences (
+    id SERIAL NOT NULL, 
+    name VARCHAR NOT NULL, 
+    PRIMARY KEY (id), 
+    UNIQUE (name)
+);
+
+ALTER TABLE projects ADD COLUMN licence_id INTEGER;
+
+ALTER TABLE projects ADD FOREIGN KEY(licence_id) REFERENCES licences (id) ON DELETE SET NULL;
+
+ALTER TABLE users ADD COLUMN full_name VARCHAR;
+
+UPDATE users SET full_name = namespace
+ WHERE full_name IS NULL -- all of them
+;
+
+ALTER TABLE users ALTER COLUMN full_name SET NOT NULL;
+
+UPDATE alembic_version SET version_num='0123456789ab' WHERE alembic_version.version_num = '8a037f13b4e5';
+
+-- Running upgrade 0123456789ab -> 1123456789ab
+
+ALTER TABLE bedbase_stats DROP COLUMN genome;
+
+UPDATE alembic_version SET version_num='1123456789ab' WHERE alembic_version.version_num = '0123456789ab';
+
+COMMIT;
+`
+
+func TestFromAlembic(t *testing.T) {
+	r := repository(t)
+	r.fromAlembic = filepath.Join(t.TempDir(), "upgrade.sql")
+	write(t, r.fromAlembic, fromAlembic)
+	d := makeDraft(t, r)
+	d.want(t, d.up, "CREATE TABLE licences (\n    id serial PRIMARY KEY,\n    name varchar NOT NULL UNIQUE\n);\n",
+		"ALTER TABLE projects ADD COLUMN licence_id integer REFERENCES licences (id) ON DELETE SET NULL;\n",
+		"UPDATE users SET full_name = namespace\n WHERE full_name IS NULL", "ALTER TABLE users ALTER COLUMN full_name SET NOT NULL;\n",
+		"CREATE INDEX projects_licence_id_idx ON projects (licence_id);\n", "CREATE TABLE archived_bedbase_stats_genome AS")
+	d.want(t, d.snapshot, "alembic_version: 1123456789ab\n")
+	for _, gone := range []string{"alembic_version", "COMMIT", "ADD FOREIGN KEY"} {
+		if strings.Contains(d.up, gone) {
+			t.Errorf("%s is still in\n%s", gone, d.up)
+		}
+	}
+	conn := base(t, r)
+	execSQL(t, conn, d.up)
+	var names string
+	if err := conn.QueryRow(t.Context(), "SELECT string_agg(full_name, ' ' ORDER BY id) FROM users").Scan(&names); err != nil || names != "ada bob" {
+		t.Errorf("the users are called %q: %v", names, err)
+	}
+}
+
+func TestFromAlembicRefuses(t *testing.T) {
+	for name, test := range map[string]struct{ sql, complaint string }{
+		"another beginning": {strings.ReplaceAll(fromAlembic, "8a037f13b4e5", "44cb1e7a80de"), "begins at revision 44cb1e7a80de, and the newest step is at 8a037f13b4e5"},
+		"from nothing":      {"CREATE TABLE alembic_version (version_num VARCHAR(32)); INSERT INTO alembic_version (version_num) VALUES ('44cb1e7a80de')", "begins before Alembic's first revision"},
+		"a gap":             {replaced(t, fromAlembic, "WHERE alembic_version.version_num = '0123456789ab'", "WHERE alembic_version.version_num = '2223456789ab'"), "revision 2223456789ab does not follow on 0123456789ab"},
+		"no revision":       {"ALTER TABLE users ADD COLUMN a integer", "does not say which revision it leads to"},
+		"no SQL":            {"INFO  [alembic] Running upgrade", "is not SQL for PostgreSQL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := repository(t)
+			r.fromAlembic = filepath.Join(t.TempDir(), "upgrade.sql")
+			write(t, r.fromAlembic, test.sql)
+			t.Cleanup(func() { drop(t) })
+			if err := r.draft(t.Context(), server, io.Discard); err == nil || !strings.Contains(err.Error(), test.complaint) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestNothingToDo(t *testing.T) {
+	r := repository(t)
+	t.Cleanup(func() { drop(t) })
+	if err := r.draft(t.Context(), server, io.Discard); err == nil || !strings.Contains(err.Error(), "there is nothing to do: this is the schema of step 15") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A schema.sql that is written from the database that it makes is the same file.
+func TestSchemaFileIsInHouseStyle(t *testing.T) {
+	r := repository(t)
+	text := read(t, r.file("schema.sql"))
+	read, err := readTables(t.Context(), database(t, "house", text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if written := parseSchemaFile(text).write(read); written != text {
+		t.Errorf("schema.sql would be written so:\n%s", written)
+	}
+}
+
+// A foreign key without an index gets one, in schema.sql too.
+func TestForeignKeysGetAnIndex(t *testing.T) {
+	d := makeDraft(t, repository(t, "    pop boolean,\n", "    pop boolean,\n    \"group\" integer REFERENCES users (id),\n"))
+	const index = "CREATE INDEX projects_group_idx ON projects (\"group\");\n"
+	d.want(t, d.up, index)
+	d.want(t, d.schema, index)
+}
+
+// After a step was edited its snapshot is written anew, but for the lines that only a person can write.
+func TestRefresh(t *testing.T) {
+	r := repository(t)
+	t.Cleanup(func() { drop(t) })
+	up, snapshotFile := r.file("000015_index_foreign_keys.up.sql"), r.file("000015_index_foreign_keys.schema.txt")
+	want := replaced(t, read(t, snapshotFile), "column users.id:", "column users.extra: integer\ncolumn users.id:", "lock schema_tags: SHARE\n", "lock schema_tags: ACCESS EXCLUSIVE\n")
+	write(t, up, read(t, up)+"ALTER TABLE users ADD COLUMN extra integer; LOCK TABLE schema_tags IN ACCESS EXCLUSIVE MODE;\n")
+	if err := r.refresh(t.Context(), server, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, snapshotFile); got != want {
+		for line := range strings.Lines(got + want) {
+			if !strings.Contains(got, line) || !strings.Contains(want, line) {
+				t.Errorf("the snapshot differs in %s", line)
+			}
+		}
+	}
+	for _, name := range []string{"000007_split_samples.schema.txt", "000014_version_schemas.schema.txt"} {
+		if read(t, r.file(name)) != read(t, "migrations/"+name) {
+			t.Errorf("%s was changed", name)
+		}
+	}
+}
+
+func TestArguments(t *testing.T) {
+	for _, test := range []struct {
+		args      []string
+		name      string
+		complaint string
+	}{
+		{args: nil},
+		{args: []string{"Add project-licence, at last!"}, name: "add_project_licence_at_last"},
+		{args: []string{"add", "project", "licence"}, name: "add_project_licence"},
+		{args: []string{"--from-database", "x", "add"}, name: "add"},
+		{args: []string{"!"}, complaint: "needs letters or digits"},
+		{args: []string{"-from-alembic", "x"}, complaint: "give the step a name"},
+		{args: []string{"-from-alembic", "x", "-from-database", "y", "z"}, complaint: "exclude each other"},
+	} {
+		r, err := parseArguments(test.args)
+		if test.complaint != "" {
+			if err == nil || !strings.Contains(err.Error(), test.complaint) {
+				t.Errorf("%q: got %v", test.args, err)
+			}
+			continue
+		}
+		if err != nil || r.name != test.name {
+			t.Errorf("%q: got %q and %v", test.args, r.name, err)
+		}
+	}
+}
