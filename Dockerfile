@@ -6,7 +6,7 @@ ENV CGO_ENABLED=0
 # only those of the binary, not the many more of the tests.
 COPY go.mod go.sum ./
 RUN go build -trimpath \
-    github.com/golang-migrate/migrate/v4/source/iofs \
+    github.com/golang-migrate/migrate/v4 \
     github.com/jackc/pgx/v5/pgconn \
     github.com/kelseyhightower/envconfig
 

@@ -41,17 +41,24 @@ func run(ctx context.Context, log *slog.Logger) (migrator.Outcome, error) {
 		return migrator.Outcome{}, err
 	}
 	log.Info("starting", "version", version(), "action", cfg.Action)
-	// The steps are read while the server answers. A fault in them is not to wait for a server.
+	// The image's steps are read while the server answers. A fault in them is not to wait for a server. An operator's own,
+	// which no test has seen, are read and checked before anything else.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var steps *migrator.Migrator
 	var faulty error
 	var reading sync.WaitGroup
-	reading.Go(func() {
-		if steps, faulty = migrator.New(migrations.FS, cfg, log); faulty != nil {
-			cancel(faulty)
+	if cfg.MigrationsDir != "" {
+		if steps, err = migrator.NewFromFolder(migrations.FS, cfg, log); err != nil {
+			return migrator.Outcome{}, err
 		}
-	})
+	} else {
+		reading.Go(func() {
+			if steps, faulty = migrator.New(migrations.FS, cfg, log); faulty != nil {
+				cancel(faulty)
+			}
+		})
+	}
 	var outcome migrator.Outcome
 	server := postgres.New(cfg.Server, cfg.WaitTimeout, log)
 	err = server.Do(ctx, func(ctx context.Context, conn *pgconn.PgConn) (progress bool, err error) {
@@ -101,6 +108,7 @@ func endings() []ending {
 	return []ending{
 		{errOutput, 1, "make room where it goes, and start again"},
 		{config.ErrInvalid, 3, "correct the variable and start again"},
+		{migrator.ErrFolder, 3, "correct the files, mount the whole folder of steps so that the program's user can read it, or unset MIGRATIONS_DIR, and start again"},
 		{migrator.ErrTarget, 3, "correct MIGRATE_TARGET or MIGRATE_ACTION and start again"},
 		{postgres.ErrRefused, 5, "check user, password, database and TLS; to migrate, the role must own PEPhub's tables and may CREATE in their schema, to look it needs SELECT on them"},
 		{migrator.ErrPending, 10, "run MIGRATE_ACTION=up, or wait for whoever does"},

@@ -31,6 +31,7 @@ func TestExitCodes(t *testing.T) {
 		"done when the signal came":   {interrupted, nil, 0},
 		"a bug":                       {background, errors.New("x"), 1},
 		"configuration":               {background, config.ErrInvalid, 3},
+		"folder of steps":             {background, fmt.Errorf("%w: x", migrator.ErrFolder), 3},
 		"target":                      {background, migrator.ErrTarget, 3},
 		"unreachable":                 {background, postgres.ErrUnreachable, 4},
 		"refused":                     {background, postgres.ErrRefused, 5},

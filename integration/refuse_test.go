@@ -17,6 +17,7 @@ func TestBadConfiguration(t *testing.T) {
 	}{
 		"no host":          {environment("x", "POSTGRES_HOST", ""), "POSTGRES_HOST is not set"},
 		"misspelt":         {environment("x", "MIGRATE_TARGT", "14"), "MIGRATE_TARGT is not a variable"},
+		"no such folder":   {environment("x", "MIGRATION_DIR", "/steps"), "MIGRATION_DIR is not a variable"},
 		"no unit":          {environment("x", "WAIT_TIMEOUT", "60"), "WAIT_TIMEOUT must be a duration"},
 		"no such step":     {environment("x", "MIGRATE_TARGET", "99"), "there is no step 99"},
 		"down without":     {environment("x", "MIGRATE_ACTION", "down"), "MIGRATE_ACTION=down needs MIGRATE_TARGET"},

@@ -210,50 +210,6 @@ func TestWrongResult(t *testing.T) {
 	wantUnchanged(t, db, before)
 }
 
-// golang-migrate 4.20.1 records a step as applied although its file could not be read, or not to the end.
-func TestUnreadableStep(t *testing.T) {
-	for name, keep := range map[string]int64{"not at all": 0, "half": 120_000} {
-		t.Run(name, func(t *testing.T) {
-			steps := copySteps(t)
-			file := steps["000014_version_schemas.up.sql"]
-			file.Data = append(file.Data, strings.Repeat("-- long\n", 30_000)...)
-			fsys := &fragileFS{MapFS: steps, file: "000014_version_schemas.up.sql", keep: keep}
-			db := newDatabase(t, v0111...)
-			before := dump(t, db)
-			if err := move(t, fsys, db, config.Up, 0); !errors.Is(err, migrator.ErrStep) {
-				t.Errorf("got %v", err)
-			}
-			wantUnchanged(t, db, before)
-		})
-	}
-}
-
-// fragileFS can be read as a whole, as Load does, but its file breaks when it is opened and read as golang-migrate does.
-type fragileFS struct {
-	fstest.MapFS
-	file string
-	keep int64
-}
-
-func (f *fragileFS) Open(name string) (fs.File, error) {
-	file, err := f.MapFS.Open(name)
-	if err != nil || name != f.file {
-		return file, err
-	}
-	return brokenFile{File: file, reader: io.MultiReader(io.LimitReader(file, f.keep), brokenReader{})}, nil
-}
-
-type brokenFile struct {
-	fs.File
-	reader io.Reader
-}
-
-func (f brokenFile) Read(p []byte) (int, error) { return f.reader.Read(p) }
-
-type brokenReader struct{}
-
-func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("the disk is gone") }
-
 // A step has what it needs, whatever the server is set to; and what an operator has set to more than that is left alone.
 func TestStepsHaveMemory(t *testing.T) {
 	for name, test := range map[string]struct{ set, want string }{

@@ -7,6 +7,7 @@
 //	MIGRATE_ACTION                            up (default), down, check, wait or plan
 //	MIGRATE_TARGET                            a step number; default: the newest; down needs it
 //	MIGRATE_ALLOW_DATA_LOSS                   lets down drop what the older schema cannot hold
+//	MIGRATIONS_DIR                            a folder of steps to try in place of the image's own
 //	WAIT_TIMEOUT, LOCK_TIMEOUT                durations such as 90s or 5m
 //	LOG_FORMAT                                text (default) or json
 //	TERMINATION_LOG                           a file that takes the outcome, if it exists
@@ -48,6 +49,7 @@ type Config struct {
 	Action        string         // one of the constants above
 	Target        int            // a step number, or 0 for the newest
 	AllowDataLoss bool
+	MigrationsDir string        // a folder of steps, or empty for the image's own
 	WaitTimeout   time.Duration // how long to keep trying while nobody makes progress
 	LockTimeout   time.Duration // how long one statement may queue for a table lock
 }
@@ -65,6 +67,7 @@ type environment struct {
 	Action          string        `envconfig:"MIGRATE_ACTION" default:"up"`
 	Target          stepNumber    `envconfig:"MIGRATE_TARGET"`
 	AllowDataLoss   bool          `envconfig:"MIGRATE_ALLOW_DATA_LOSS"`
+	MigrationsDir   string        `envconfig:"MIGRATIONS_DIR"`
 	WaitTimeout     time.Duration `envconfig:"WAIT_TIMEOUT" default:"60s"`
 	LockTimeout     time.Duration `envconfig:"LOCK_TIMEOUT" default:"10s"`
 	LogFormat       string        `envconfig:"LOG_FORMAT" default:"text"`
@@ -111,6 +114,7 @@ func fromEnv() (Config, error) {
 		Action:        env.Action,
 		Target:        int(env.Target),
 		AllowDataLoss: env.AllowDataLoss,
+		MigrationsDir: env.MigrationsDir,
 		WaitTimeout:   env.WaitTimeout,
 		LockTimeout:   env.LockTimeout,
 	}, nil
@@ -138,16 +142,19 @@ func variables() map[string]bool {
 	return names
 }
 
-// isServiceLink knows what Kubernetes sets in every pod beside a Service that is named "migrate".
-func isServiceLink(name string) bool {
-	return strings.HasPrefix(name+"_", "MIGRATE_SERVICE_") || strings.HasPrefix(name+"_", "MIGRATE_PORT_")
+// isServiceLink knows, by what follows the Service's name, what Kubernetes sets in every pod beside a Service.
+func isServiceLink(rest string) bool {
+	return strings.HasPrefix(rest+"_", "SERVICE_") || strings.HasPrefix(rest+"_", "PORT_")
 }
 
-// refuseUnknown catches MIGRATE_TARGT, which would otherwise mean "up to the newest" without a word.
+// refuseUnknown catches MIGRATE_TARGT, which would otherwise mean "up to the newest" without a word, and MIGRATION_DIR, which
+// would mean the image's own steps.
 func refuseUnknown(names map[string]bool) error {
 	for _, assignment := range os.Environ() {
 		name, _, _ := strings.Cut(assignment, "=")
-		if strings.HasPrefix(name, "MIGRATE_") && !names[name] && !isServiceLink(name) {
+		word, rest, more := strings.Cut(name, "_")
+		likeOurs := more && slices.Contains([]string{"MIGRATE", "MIGRATION", "MIGRATIONS"}, word)
+		if likeOurs && !names[name] && !isServiceLink(rest) {
 			return fmt.Errorf("%s is not a variable of this program; correct its name or unset it", name)
 		}
 	}

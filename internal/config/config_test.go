@@ -21,7 +21,7 @@ func setenv(t *testing.T, variables map[string]string) {
 	for _, assignment := range os.Environ() {
 		name, _, _ := strings.Cut(assignment, "=")
 		ours := name == "LOG_FORMAT" || name == "TERMINATION_LOG" || strings.HasSuffix(name, "_TIMEOUT")
-		for _, prefix := range []string{"POSTGRES_", "PG", "DATABASE_", "MIGRATE_"} {
+		for _, prefix := range []string{"POSTGRES_", "PG", "DATABASE_", "MIGRATE_", "MIGRATION_", "MIGRATIONS_"} {
 			ours = ours || strings.HasPrefix(name, prefix)
 		}
 		if ours {
@@ -48,12 +48,21 @@ func with(base map[string]string, more ...string) map[string]string {
 var basic = map[string]string{"POSTGRES_HOST": "db", "POSTGRES_DB": "pep-db", "POSTGRES_USER": "pephub"}
 
 func TestDefaults(t *testing.T) {
-	setenv(t, with(basic, "MIGRATE_PORT_80_TCP", "tcp://10.0.0.1:80", "MIGRATE_SERVICE_HOST", "10.0.0.1", "WAIT_TIMEOUT", "", "MIGRATE_TARGET", "", "MIGRATE_ACTION", "", "POSTGRES_PORT", ""))
+	for _, service := range []string{"MIGRATE", "MIGRATION", "MIGRATIONS"} {
+		t.Run("Kubernetes' own of a Service "+service, func(t *testing.T) {
+			setenv(t, with(basic, service+"_PORT_80_TCP", "tcp://10.0.0.1:80", service+"_PORT", "tcp://10.0.0.1:80",
+				service+"_SERVICE_HOST", "10.0.0.1", service+"_SERVICE_PORT_HTTP", "80"))
+			if _, err := FromEnv(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	setenv(t, with(basic, "WAIT_TIMEOUT", "", "MIGRATE_TARGET", "", "MIGRATE_ACTION", "", "MIGRATIONS_DIR", "", "POSTGRES_PORT", ""))
 	cfg, err := FromEnv()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Action != Up || cfg.Target != 0 || cfg.AllowDataLoss || cfg.WaitTimeout != time.Minute || cfg.LockTimeout != 10*time.Second {
+	if cfg.Action != Up || cfg.Target != 0 || cfg.AllowDataLoss || cfg.MigrationsDir != "" || cfg.WaitTimeout != time.Minute || cfg.LockTimeout != 10*time.Second {
 		t.Errorf("got %+v", cfg)
 	}
 	s := cfg.Server
@@ -64,13 +73,13 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestEverythingSet(t *testing.T) {
-	setenv(t, with(basic, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "000013", "MIGRATE_ALLOW_DATA_LOSS", "true",
+	setenv(t, with(basic, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "000013", "MIGRATE_ALLOW_DATA_LOSS", "true", "MIGRATIONS_DIR", "/steps",
 		"WAIT_TIMEOUT", "2m", "LOCK_TIMEOUT", "250ms", "LOG_FORMAT", "json", "TERMINATION_LOG", "/tmp/x"))
 	cfg, err := FromEnv()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Action != Down || cfg.Target != 13 || !cfg.AllowDataLoss ||
+	if cfg.Action != Down || cfg.Target != 13 || !cfg.AllowDataLoss || cfg.MigrationsDir != "/steps" ||
 		cfg.WaitTimeout != 2*time.Minute || cfg.LockTimeout != 250*time.Millisecond {
 		t.Errorf("got %+v", cfg)
 	}
@@ -189,6 +198,9 @@ func TestInvalid(t *testing.T) {
 		"port text":           {with(basic, "POSTGRES_HOST", "db:s3cret"), "POSTGRES_PORT"},
 		"port too high":       {with(basic, "POSTGRES_PORT", "65536"), "POSTGRES_PORT"},
 		"misspelt":            {with(basic, "MIGRATE_TARGT", "s3cret"), "MIGRATE_TARGT is not a variable"},
+		"no such folder":      {with(basic, "MIGRATION_DIR", "s3cret"), "MIGRATION_DIR is not a variable"},
+		"folder misspelt":     {with(basic, "MIGRATIONS_DIRR", "s3cret"), "MIGRATIONS_DIRR is not a variable"},
+		"almost a Service":    {with(basic, "MIGRATE_PORTS", "s3cret"), "MIGRATE_PORTS is not a variable"},
 		"action":              {with(basic, "MIGRATE_ACTION", "s3cret"), "MIGRATE_ACTION must be"},
 		"target text":         {with(basic, "MIGRATE_TARGET", "s3cret"), "MIGRATE_TARGET must be a step number"},
 		"target 0":            {with(basic, "MIGRATE_TARGET", "0"), "MIGRATE_TARGET must be"},

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/golang-migrate/migrate/v4/database"
+	"github.com/golang-migrate/migrate/v4/source"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -57,8 +59,8 @@ func (d *driver) SetVersion(version int, dirty bool) error {
 	return nil
 }
 
-// Run executes the body of one step. golang-migrate hands over an empty or a shortened body when it fails to read
-// the file, so the body must be the very text that was checked when the steps were loaded.
+// Run executes the body of one step, which must be the very text that was read when the steps were loaded: golang-migrate
+// by itself hands over an empty or a shortened body when it fails to read one.
 func (d *driver) Run(migration io.Reader) error {
 	body, err := io.ReadAll(migration)
 	if err != nil {
@@ -142,6 +144,43 @@ func (d *driver) expected() (Step, string) {
 func (d *driver) Open(string) (database.Driver, error) { return nil, errors.ErrUnsupported }
 func (d *driver) Close() error                         { return errors.ErrUnsupported }
 func (d *driver) Drop() error                          { return errors.ErrUnsupported }
+
+// stepSource hands the steps to golang-migrate as they were read and checked. A file is not read a second time: in a folder,
+// somebody may have changed it meanwhile.
+type stepSource struct{ steps Steps }
+
+// First, Prev and Next return the version of a step, or an error that golang-migrate takes for the end of the way.
+func (s stepSource) First() (uint, error)            { return uint(s.steps[0].Number), nil }
+func (s stepSource) Prev(version uint) (uint, error) { return s.find(version - 1) }
+func (s stepSource) Next(version uint) (uint, error) { return s.find(version + 1) }
+func (s stepSource) find(version uint) (uint, error) {
+	if _, ok := s.steps.find(int(version)); !ok {
+		return 0, fs.ErrNotExist
+	}
+	return version, nil
+}
+
+// ReadUp and ReadDown return the body of a step, and its name.
+func (s stepSource) ReadUp(version uint) (io.ReadCloser, string, error) {
+	step, _ := s.steps.find(int(version))
+	return s.body(step, step.up)
+}
+
+func (s stepSource) ReadDown(version uint) (io.ReadCloser, string, error) {
+	step, _ := s.steps.find(int(version))
+	return s.body(step, step.down)
+}
+
+func (s stepSource) body(step Step, text string) (io.ReadCloser, string, error) {
+	if text == "" {
+		return nil, "", fs.ErrNotExist
+	}
+	return io.NopCloser(strings.NewReader(text)), step.Name, nil
+}
+
+// Open and Close are not called for a source that is handed over as an instance.
+func (s stepSource) Open(string) (source.Driver, error) { return nil, errors.ErrUnsupported }
+func (s stepSource) Close() error                       { return errors.ErrUnsupported }
 
 // outsideTransaction is the transaction status 'I' of the protocol's ReadyForQuery: idle, in no block.
 const outsideTransaction = 'I'

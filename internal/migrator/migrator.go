@@ -14,7 +14,6 @@ import (
 
 	"github.com/golang-migrate/migrate/v4"
 	"github.com/golang-migrate/migrate/v4/database"
-	"github.com/golang-migrate/migrate/v4/source/iofs"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pephub-migrate/internal/config"
@@ -32,7 +31,6 @@ var (
 
 // Migrator knows the steps and where to take a database.
 type Migrator struct {
-	fsys   fs.FS
 	steps  Steps
 	reader schema.Reader
 	target Step
@@ -65,6 +63,10 @@ func New(fsys fs.FS, cfg config.Config, log *slog.Logger) (*Migrator, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newMigrator(steps, cfg, log)
+}
+
+func newMigrator(steps Steps, cfg config.Config, log *slog.Logger) (*Migrator, error) {
 	target, ok := steps.newest(), true
 	if cfg.Target != 0 {
 		target, ok = steps.find(cfg.Target)
@@ -74,7 +76,6 @@ func New(fsys fs.FS, cfg config.Config, log *slog.Logger) (*Migrator, error) {
 			ErrTarget, cfg.Target, steps[0].Number, steps.newest().Number)
 	}
 	return &Migrator{
-		fsys:   fsys,
 		steps:  steps,
 		reader: schema.NewReader(steps.snapshots()),
 		target: target,
@@ -246,7 +247,7 @@ func (m *Migrator) run(
 	if at == 0 {
 		driver.version = database.NilVersion
 	}
-	engine, err := newEngine(m.fsys, driver)
+	engine, err := newEngine(driver)
 	if err != nil {
 		return false, 0, nil, err
 	}
@@ -256,12 +257,8 @@ func (m *Migrator) run(
 	return progress, driver.rows, driver.finished, err
 }
 
-func newEngine(fsys fs.FS, driver *driver) (*migrate.Migrate, error) {
-	files, err := iofs.New(fsys, ".")
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrStep, err)
-	}
-	engine, err := migrate.NewWithInstance("iofs", files, "postgres", driver)
+func newEngine(driver *driver) (*migrate.Migrate, error) {
+	engine, err := migrate.NewWithInstance("steps", stepSource{driver.steps}, "postgres", driver)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStep, err)
 	}

@@ -172,7 +172,7 @@ func (s Steps) checkEvidence(db schema.Database) error {
 	case schema.Empty, "":
 	default:
 		if db.Version() > s.newest().Number {
-			return fmt.Errorf("%w: schema_migrations says %s, this image knows %d", ErrNewer, db.Recorded, s.newest().Number)
+			return fmt.Errorf("%w: schema_migrations says %s, the newest step here is %d", ErrNewer, db.Recorded, s.newest().Number)
 		}
 		if _, ok := s.find(db.Version()); !ok {
 			return fmt.Errorf("%w: schema_migrations says %s, which is no step of this program", ErrUnrecognised, db.Recorded)

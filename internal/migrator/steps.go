@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -114,6 +116,9 @@ func addFile(byNumber map[int]*Step, fsys fs.FS, file string) error {
 	if err != nil {
 		return err
 	}
+	if number == 0 {
+		return errors.New("the number of a step is 1 or more: 0 is the empty database")
+	}
 	step := byNumber[number]
 	if step == nil {
 		step = &Step{Number: number, Name: match[2]}
@@ -219,6 +224,9 @@ func checkSQL(text string) error {
 	quoted := regexp.MustCompile(`(?s)\$\w*\$.*?\$\w*\$|'[^']*'|--[^\n]*|/\*.*?\*/`)
 	forbiddenCommand := regexp.MustCompile(`(?is)(?:^|;)\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE|VACUUM|COPY)\b`)
 	concurrently := regexp.MustCompile(`(?i)\bCONCURRENTLY\b`)
+	if line := unfinished(text); line > 0 {
+		return fmt.Errorf("line %d still says TODO: write it", line)
+	}
 	for i := range len(text) {
 		if text[i] >= utf8.RuneSelf {
 			return fmt.Errorf("character %d is not ASCII; a database of another encoding may not have it", i)
@@ -243,26 +251,34 @@ func checkSQL(text string) error {
 	return nil
 }
 
+// unfinished returns the line, from 1, of the first TODO in a comment, or 0. What stands between $$ is looked through too, where
+// an apostrophe may begin no literal; so that it hides no comment below, a literal ends with its line at the latest.
+func unfinished(text string) int {
+	comments := regexp.MustCompile(`(?s)'[^'\n]*'|(--[^\n]*|/\*.*?\*/)`)
+	todo := regexp.MustCompile(`\bTODO`)
+	for _, at := range comments.FindAllStringSubmatchIndex(text, -1) {
+		if at[2] < 0 {
+			continue
+		}
+		if found := todo.FindStringIndex(text[at[2]:at[3]]); found != nil {
+			return 1 + strings.Count(text[:at[2]+found[0]], "\n")
+		}
+	}
+	return 0
+}
+
 // inOrder lines the steps up, or says what is missing.
 func inOrder(byNumber map[int]*Step) (Steps, error) {
 	if len(byNumber) == 0 {
 		return nil, errors.New("there are no steps")
 	}
-	first, last := 0, 0
-	for number := range byNumber {
-		if first == 0 || number < first {
-			first = number
-		}
-		last = max(last, number)
-	}
 	var steps Steps
 	var faults []error
-	for number := first; number <= last; number++ {
-		step := byNumber[number]
-		if step == nil {
-			faults = append(faults, fmt.Errorf("step %d is missing", number))
-			continue
+	for i, number := range slices.Sorted(maps.Keys(byNumber)) {
+		if i > 0 && number != steps[i-1].Number+1 {
+			faults = append(faults, fmt.Errorf("step %d is missing: after %d comes %d", steps[i-1].Number+1, steps[i-1].Number, number))
 		}
+		step := byNumber[number]
 		for file, present := range map[string]bool{
 			".up.sql": step.up != "", ".down.sql": step.down != "", ".schema.txt": len(step.Shape) > 0,
 		} {

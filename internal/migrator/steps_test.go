@@ -5,11 +5,14 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"testing/fstest"
 
+	"pephub-migrate/internal/config"
 	"pephub-migrate/internal/schema"
 	"pephub-migrate/migrations"
 )
@@ -74,24 +77,32 @@ func TestLoadRefusesFaultySets(t *testing.T) {
 			for _, suffix := range []string{".up.sql", ".down.sql", ".schema.txt"} {
 				m["000006_third"+suffix] = m["000003_first"+suffix]
 			}
-		}, "step 5 is missing"},
-		"no up":        {func(m fstest.MapFS) { delete(m, "000004_second.up.sql") }, "step 4 has no .up.sql file"},
-		"no down":      {func(m fstest.MapFS) { delete(m, "000004_second.down.sql") }, "step 4 has no .down.sql file"},
-		"no snapshot":  {func(m fstest.MapFS) { delete(m, "000003_first.schema.txt") }, "step 3 has no .schema.txt file"},
-		"none":         {func(m fstest.MapFS) { clear(m) }, "there are no steps"},
-		"misnamed":     {func(m fstest.MapFS) { m["000005-third.up.sql"] = m["000003_first.up.sql"] }, "000005-third.up.sql: not the name"},
-		"two names":    {func(m fstest.MapFS) { m["000004_again.up.sql"] = m["000003_first.up.sql"] }, "also called"},
-		"no header":    {set("000004_second.up.sql", "SELECT 1;"), `line 1 must begin with "-- Release: "`},
-		"empty header": {set("000004_second.up.sql", strings.Replace(header, "stays.", "", 1)+"SELECT 1;"), `line 2 must begin with "-- Data: "`},
-		"no statement": {set("000004_second.down.sql", header+"-- SELECT 1;"), "000004_second.down.sql: there is no statement"},
-		"not ASCII":    {set("000004_second.up.sql", header+"SELECT 1; -- …"), "is not ASCII"},
-		"BEGIN":        {set("000004_second.up.sql", header+"begin; SELECT 1;"), "begin must not stand in a step"},
-		"COMMIT":       {set("000004_second.up.sql", header+"SELECT 1;\nCOMMIT ;"), "COMMIT must not stand in a step"},
-		"END":          {set("000004_second.up.sql", header+"SELECT 1;END;"), "END must not stand in a step"},
-		"CONCURRENTLY": {set("000004_second.up.sql", header+"CREATE INDEX concurrently ON a (b);"), "CONCURRENTLY cannot run"},
-		"same object":  {set("000004_second.schema.txt", "table a\ntable a\n"), `"table a" more than once`},
-		"no objects":   {set("000004_second.schema.txt", "alembic_version: 0123456789ab\n"), "step 4 has no .schema.txt file"},
-		"revision":     {set("000004_second.schema.txt", "alembic_version: '; DROP\ntable a\n"), "not a revision"},
+		}, "step 5 is missing: after 4 comes 6"},
+		"date for number": {func(m fstest.MapFS) { m["202611_third.up.sql"] = m["000003_first.up.sql"] }, "step 5 is missing: after 4 comes 202611"},
+		"step 0":          {func(m fstest.MapFS) { m["000000_zeroth.up.sql"] = m["000003_first.up.sql"] }, "000000_zeroth.up.sql: the number of a step is 1 or more"},
+		"no up":           {func(m fstest.MapFS) { delete(m, "000004_second.up.sql") }, "step 4 has no .up.sql file"},
+		"no down":         {func(m fstest.MapFS) { delete(m, "000004_second.down.sql") }, "step 4 has no .down.sql file"},
+		"no snapshot":     {func(m fstest.MapFS) { delete(m, "000003_first.schema.txt") }, "step 3 has no .schema.txt file"},
+		"none":            {func(m fstest.MapFS) { clear(m) }, "there are no steps"},
+		"misnamed":        {func(m fstest.MapFS) { m["000005-third.up.sql"] = m["000003_first.up.sql"] }, "000005-third.up.sql: not the name"},
+		"two names":       {func(m fstest.MapFS) { m["000004_again.up.sql"] = m["000003_first.up.sql"] }, "also called"},
+		"no header":       {set("000004_second.up.sql", "SELECT 1;"), `line 1 must begin with "-- Release: "`},
+		"empty header":    {set("000004_second.up.sql", strings.Replace(header, "stays.", "", 1)+"SELECT 1;"), `line 2 must begin with "-- Data: "`},
+		"no statement":    {set("000004_second.down.sql", header+"-- SELECT 1;"), "000004_second.down.sql: there is no statement"},
+		"not ASCII":       {set("000004_second.up.sql", header+"SELECT 1; -- …"), "is not ASCII"},
+		"BEGIN":           {set("000004_second.up.sql", header+"begin; SELECT 1;"), "begin must not stand in a step"},
+		"COMMIT":          {set("000004_second.up.sql", header+"SELECT 1;\nCOMMIT ;"), "COMMIT must not stand in a step"},
+		"END":             {set("000004_second.up.sql", header+"SELECT 1;END;"), "END must not stand in a step"},
+		"CONCURRENTLY":    {set("000004_second.up.sql", header+"CREATE INDEX concurrently ON a (b);"), "CONCURRENTLY cannot run"},
+		"placeholder":     {set("000004_second.up.sql", "-- Release: TODO: …\n-- Data: TODO: …\n-- Undo: TODO: …\nSELECT 1;"), "000004_second.up.sql: line 1 still says TODO: write it"},
+		"last header":     {set("000004_second.down.sql", strings.Replace(header, "nothing.", "TODO: write this", 1)+"SELECT 1;"), "000004_second.down.sql: line 3 still says TODO"},
+		"TODO":            {set("000004_second.up.sql", header+"SELECT 1; -- it's a TODO"), "line 4 still says TODO"},
+		"TODO, block":     {set("000004_second.up.sql", header+"SELECT 'a\nb';\n/* what\n\nTODO: decide */ SELECT 1;"), "line 8 still says TODO"},
+		"TODO, body":      {set("000004_second.up.sql", header+"DO $$ BEGIN -- it's\n-- TODO: count\nRAISE 'don''t'; END $$;"), "line 5 still says TODO"},
+		"TODO, below":     {set("000004_second.up.sql", header+"SELECT $$it's$$;\n-- TODO: count\nSELECT 'b';"), "line 5 still says TODO"},
+		"same object":     {set("000004_second.schema.txt", "table a\ntable a\n"), `"table a" more than once`},
+		"no objects":      {set("000004_second.schema.txt", "alembic_version: 0123456789ab\n"), "step 4 has no .schema.txt file"},
+		"revision":        {set("000004_second.schema.txt", "alembic_version: '; DROP\ntable a\n"), "not a revision"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := twoSteps()
@@ -115,6 +126,127 @@ func set(file, content string) func(fstest.MapFS) {
 	return func(m fstest.MapFS) { m[file] = &fstest.MapFile{Data: []byte(content)} }
 }
 
+// A folder may hold more than steps, as migrations/ and a mounted ConfigMap do, but no step that is misnamed.
+func TestFolder(t *testing.T) {
+	own, err := Load(twoSteps())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		change func(fstest.MapFS)
+		says   string
+	}{
+		"as it is": {func(fstest.MapFS) {}, ""},
+		"beside other things": {func(m fstest.MapFS) {
+			for _, file := range []string{"migrations.go", "schema.sql", "README.md", "notes/000005_third.up.sql", "..data/x", ".000004_second.up.sql.swp"} {
+				set(file, "x")(m)
+			}
+		}, ""},
+		"misnamed":        {set("000005-third.up.sql", "x"), "000005-third.up.sql: not the name of a step's file"},
+		"not SQL":         {set("000004_second.up.txt", "x"), "000004_second.up.txt: not the name"},
+		"left over":       {set("000004_second.up.sql~", "x"), "000004_second.up.sql~: not the name"},
+		"subfolder":       {set("2026/000005_third.up.sql", "x"), "2026: not the name"},
+		"without number":  {set("third.up.sql", "x"), "third.up.sql: not the name"},
+		"folder as file":  {set("000005_third.up.sql/x", "x"), "000005_third.up.sql: "},
+		"not checked yet": {set("000004_second.up.sql", header+"COMMIT;"), "000004_second.up.sql: COMMIT must not"},
+		"Windows":         {set("000004_second.schema.txt", "table a\r\n"), "000004_second.schema.txt: its lines end with CR LF"},
+		"first missing": {func(m fstest.MapFS) {
+			for file := range m {
+				if strings.HasPrefix(file, "000003") {
+					delete(m, file)
+				}
+			}
+		}, "the first is step 4, and those from step 3 on are missing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsys := twoSteps()
+			test.change(fsys)
+			steps, err := loadFolder(fsys, own)
+			switch {
+			case test.says == "" && (err != nil || len(steps.without(own)) > 0):
+				t.Errorf("got %v, which differ: %v", err, steps.without(own))
+			case test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)):
+				t.Errorf("got %v, want %q", err, test.says)
+			}
+		})
+	}
+	other := twoSteps()
+	set("000004_second.down.sql", header+"SELECT 3;\n")(other)
+	steps, err := loadFolder(other, own)
+	if got := steps.without(own); err != nil || len(got) != 1 || got[0] != "4 second" {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+// Kubernetes mounts a ConfigMap as links to links, and swaps them when it changes. What was read is what runs.
+func TestFolderIsReadOnce(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "..2026_11_25"), twoSteps()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("..2026_11_25", filepath.Join(dir, "..data")); err != nil {
+		t.Fatal(err)
+	}
+	for file := range twoSteps() {
+		if err := os.Symlink(filepath.Join("..data", file), filepath.Join(dir, file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log strings.Builder
+	m, err := NewFromFolder(twoSteps(), config.Config{MigrationsDir: dir}, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "level=WARN msg=\"the steps are those in MIGRATIONS_DIR, not the image's own\" folder=" + dir + " steps=2 differ="; !strings.Contains(log.String(), want) {
+		t.Errorf("the log says %s", &log)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	body, name, err := stepSource{m.steps}.ReadUp(4)
+	if err != nil || name != "second" {
+		t.Fatal(name, err)
+	}
+	if text, err := io.ReadAll(body); err != nil || string(text) != header+"SELECT 1;\n" {
+		t.Errorf("got %q, %v", text, err)
+	}
+	if _, err := NewFromFolder(twoSteps(), config.Config{MigrationsDir: dir}, m.log); !errors.Is(err, ErrFolder) ||
+		!strings.HasSuffix(err.Error(), "MIGRATIONS_DIR cannot be used: read the steps: no such file or directory") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := NewFromFolder(twoSteps(), config.Config{MigrationsDir: t.TempDir()}, m.log); !errors.Is(err, ErrFolder) ||
+		!strings.HasSuffix(err.Error(), "there are no steps") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// golang-migrate takes fs.ErrNotExist for the end of the way, and asks beyond it.
+func TestStepSourceHasTwoEnds(t *testing.T) {
+	steps, err := Load(twoSteps())
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := stepSource{steps}
+	if first, err := source.First(); first != 3 || err != nil {
+		t.Errorf("the first is %d, %v", first, err)
+	}
+	if next, err := source.Next(3); next != 4 || err != nil {
+		t.Errorf("after 3 comes %d, %v", next, err)
+	}
+	if prev, err := source.Prev(4); prev != 3 || err != nil {
+		t.Errorf("before 4 comes %d, %v", prev, err)
+	}
+	_, before := source.Prev(3)
+	_, after := source.Next(4)
+	_, _, up := source.ReadUp(5)
+	_, _, down := source.ReadDown(2)
+	for _, err := range []error{before, after, up, down} {
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 // PL/pgSQL's own BEGIN and END, quoted text and comments are no commands of the step.
 func TestLoadAllowsBlocks(t *testing.T) {
 	steps := twoSteps()
@@ -125,6 +257,7 @@ func TestLoadAllowsBlocks(t *testing.T) {
 		END
 		$$;
 		DO $body$ BEGIN NULL; END; $body$; /* ; COMMIT; */
+		INSERT INTO words VALUES ('TODO', '-- TODO'); -- MASTODON
 		SELECT '; COMMIT;', CASE WHEN true THEN 1 END; -- ; ROLLBACK; CONCURRENTLY`)(steps)
 	if err := loadAndCheck(steps); err != nil {
 		t.Error(err)
@@ -211,13 +344,12 @@ func TestDriverRefusesAnotherBody(t *testing.T) {
 
 // golang-migrate returns nil when it was stopped before the last step.
 func TestReachNoticesAnEarlyStop(t *testing.T) {
-	var fsys fs.FS = twoSteps()
-	steps, err := Load(fsys)
+	steps, err := Load(twoSteps())
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := &driver{steps: steps, version: 3, log: slog.New(slog.NewTextHandler(io.Discard, nil))}
-	engine, err := newEngine(fsys, d)
+	engine, err := newEngine(d)
 	if err != nil {
 		t.Fatal(err)
 	}
