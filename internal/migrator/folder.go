@@ -35,8 +35,11 @@ func NewFromFolder(image fs.FS, cfg config.Config, log *slog.Logger) (*Migrator,
 	return newMigrator(steps, cfg, log)
 }
 
+// LoadFolder is Load for a folder that may hold more than steps, such as migrations/ itself.
+func LoadFolder(fsys fs.FS) (Steps, error) { return Load(folder{fsys}) }
+
 func loadFolder(fsys fs.FS, own Steps) (Steps, error) {
-	steps, err := Load(folder{fsys})
+	steps, err := LoadFolder(fsys)
 	if err != nil {
 		return nil, err
 	}

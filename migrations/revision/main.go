@@ -17,13 +17,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"testing/fstest"
 
 	"pephub-migrate/internal/migrator"
 	"pephub-migrate/migrations/snapshot"
@@ -94,7 +92,7 @@ func (r request) file(name string) string { return filepath.Join(r.dir, name) }
 
 // steps returns the steps of the folder, but for drafts, which it returns an error for.
 func (r request) steps() (migrator.Steps, error) {
-	steps, err := migrator.Load(stepFiles(r.dir))
+	steps, err := migrator.LoadFolder(os.DirFS(r.dir))
 	if err != nil {
 		return nil, err
 	}
@@ -102,18 +100,6 @@ func (r request) steps() (migrator.Steps, error) {
 		return nil, fmt.Errorf("finish what there is before the next step, or take its files away: %w", err)
 	}
 	return steps, nil
-}
-
-func stepFiles(dir string) fs.FS {
-	files := fstest.MapFS{}
-	for _, pattern := range []string{"*.up.sql", "*.down.sql", "*.schema.txt"} {
-		names, _ := filepath.Glob(filepath.Join(dir, pattern))
-		for _, name := range names {
-			data, _ := os.ReadFile(name)
-			files[filepath.Base(name)] = &fstest.MapFile{Data: data}
-		}
-	}
-	return files
 }
 
 // refresh writes the snapshots of all steps anew.

@@ -346,7 +346,7 @@ CREATE INDEX project_licences_granted_by_idx ON project_licences (granted_by);
 func TestDraftIsNoStep(t *testing.T) {
 	r := repository(t, bedbaseGenome, bedbaseGenome+"    build varchar,\n")
 	makeDraft(t, r)
-	steps, err := migrator.Load(stepFiles(r.dir))
+	steps, err := migrator.LoadFolder(os.DirFS(r.dir))
 	if err != nil {
 		t.Fatal(err)
 	}
