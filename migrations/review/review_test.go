@@ -227,6 +227,11 @@ func TestUp(t *testing.T) {
 		"CREATE TABLE kept_stars AS TABLE stars; DROP TABLE stars":                                                        "1 drop",
 		"DROP TABLE stars;\nCREATE TABLE archived_stars AS TABLE stars":                                                   "1 drop",
 		"CREATE TABLE archived_stars AS TABLE stars;\nDROP TABLE stars, archived_stars":                                   "2 drop",
+		"CREATE TABLE archived_a AS SELECT id, p.pep_schema FROM projects AS p; ALTER TABLE projects DROP pep_schema":     "",
+		"CREATE TABLE archived_a AS SELECT p.* FROM projects AS p; ALTER TABLE projects DROP pep_schema":                  "",
+		"CREATE TABLE archived_a AS SELECT id FROM projects WHERE pep_schema <> ''; ALTER TABLE projects DROP pep_schema": "1 drop",
+		"CREATE TABLE archived_a AS SELECT id, name FROM projects; DROP TABLE projects":                                   "",
+		"ALTER TABLE pg_temp.stars RENAME TO archived_stars; DROP TABLE stars":                                            "1 drop",
 		"DROP SCHEMA other":             "1 drop",
 		"DROP OWNED BY CURRENT_USER":    "1 drop",
 		"DROP TYPE updatetypes":         "",
@@ -374,7 +379,7 @@ func TestSaferDropIsSafer(t *testing.T) {
 
 func TestString(t *testing.T) {
 	_, findings := found(t, Up, "\nTRUNCATE stars")
-	if got := findings[0].String(); got != "line 2: drop: TRUNCATE of stars, and no table archived_... holds its rows; "+
+	if got := findings[0].String(); got != "line 2: drop: TRUNCATE of stars, and no table archived_... holds what goes; "+
 		"safer: before it, CREATE TABLE archived_stars AS SELECT * FROM stars" {
 		t.Error(got)
 	}

@@ -36,7 +36,7 @@ type reviewer struct {
 	columns  map[column]string // that were there before: the definition
 	keys     map[string]string // by table: the columns of its primary key
 	spelled  map[string]string // by name: how SQL spells it
-	archived map[string]bool   // tables whose rows an archived_... table holds by now
+	archived map[column]bool   // what an archived_... table holds by now: "" is any of a table's columns, "*" is all
 	guarded  bool              // the file has asked whether data may be lost
 
 	added   map[column]bool   // columns that the step adds
@@ -56,7 +56,7 @@ func newReviewer(before schema.Shape, down bool) *reviewer {
 	r := &reviewer{
 		down:   down,
 		tables: map[string]bool{}, enums: map[string]bool{}, columns: map[column]string{},
-		keys: map[string]string{}, spelled: map[string]string{}, archived: map[string]bool{},
+		keys: map[string]string{}, spelled: map[string]string{}, archived: map[column]bool{},
 		added: map[column]bool{}, filled: map[column]bool{}, checked: map[column]bool{},
 		claims: map[column]column{}, proved: map[column]bool{},
 	}
@@ -132,19 +132,19 @@ func (r *reviewer) rewrites(table, problem, safer string) {
 	}
 }
 
-// loses reports what takes rows of a table away, unless they are in an archive by now.
-func (r *reviewer) loses(table, problem, columns string) {
+// loses reports what takes away the rows of a table, or a column if it has a name, unless they are in an archive by now.
+func (r *reviewer) loses(c column, problem string) {
 	switch {
-	case isArchive(table): // of this step or of one before: it is kept until the operator drops it
+	case isArchive(c.table): // of this step or of one before: it is kept until the operator drops it
 		r.loss(problem+", which holds what was to be kept", "leave it to the operator")
-	case r.tables[table] && !r.archived[table]:
-		archive := "archived_" + table
-		if columns != "*" {
-			archive += "_" + columns
-			columns = strings.TrimPrefix(r.keys[table]+", "+r.sql(columns), ", ")
+	case r.tables[c.table] && !r.archived[c] && !r.archived[column{c.table, "*"}]:
+		archive, columns := "archived_"+c.table, "*"
+		if c.name != "" {
+			archive += "_" + c.name
+			columns = strings.TrimPrefix(r.keys[c.table]+", "+r.sql(c.name), ", ")
 		}
-		r.loss(problem+", and no table archived_... holds its rows",
-			fmt.Sprintf("before it, CREATE TABLE %s AS SELECT %s FROM %s", r.sql(archive), columns, r.sql(table)))
+		r.loss(problem+", and no table archived_... holds what goes",
+			fmt.Sprintf("before it, CREATE TABLE %s AS SELECT %s FROM %s", r.sql(archive), columns, r.sql(c.table)))
 	}
 }
 
@@ -194,7 +194,7 @@ func (r *reviewer) statement(s item) {
 		for _, relation := range s.list("relations") {
 			table := tableOf(relation.node)
 			existing = existing || r.tables[table]
-			r.loses(table, "TRUNCATE of "+table, "*")
+			r.loses(column{table, ""}, "TRUNCATE of "+table)
 		}
 		if existing {
 			r.cascades(s.node)
@@ -241,43 +241,60 @@ func (r *reviewer) keeps(i item) {
 		table := into.node("rel")
 		// IF NOT EXISTS would leave an archive of another step as it is.
 		if isArchive(tableOf(table)) && table.text("relpersistence") != "t" && !into.flag("skipData") && !i.flag("if_not_exists") {
-			r.archives(i.item("query"))
+			r.archives(i.item("query"), nil)
 		}
 	case "InsertStmt":
 		if isArchive(tableOf(i.node.node("relation"))) {
-			r.archives(i.item("selectStmt"))
-			r.archives(item{"SelectStmt", node{"withClause": i.node["withClause"]}})
+			r.archives(i.item("selectStmt"), nil)
+			r.archives(item{"SelectStmt", node{"withClause": i.node["withClause"]}}, nil)
 		}
 	}
 }
 
-// archives takes note of the tables that a query takes its rows from.
-func (r *reviewer) archives(query item) {
+// archives takes note of the tables that a query takes its rows from, and of their columns: those that the SELECT next to the
+// table names, here given.
+func (r *reviewer) archives(query item, names []string) {
 	switch query.kind {
 	case "RangeVar":
-		r.archived[tableOf(query.node)] = true
+		for _, name := range append(names, "") {
+			r.archived[column{tableOf(query.node), name}] = true
+		}
 	case "JoinExpr":
-		r.archives(query.item("larg"))
-		r.archives(query.item("rarg"))
+		r.archives(query.item("larg"), names)
+		r.archives(query.item("rarg"), names)
 	case "RangeSubselect":
-		r.archives(query.item("subquery"))
+		r.archives(query.item("subquery"), nil)
 	case "DeleteStmt":
-		if query.list("returningList") != nil {
-			r.archived[tableOf(query.node.node("relation"))] = true
+		if returned := named(query.node, "returningList"); returned != nil {
+			r.archives(item{"RangeVar", query.node.node("relation")}, returned)
 		}
 	case "SelectStmt":
 		for _, from := range query.list("fromClause") {
-			r.archives(from)
+			r.archives(from, named(query.node, "targetList"))
 		}
 		for _, with := range query.node.node("withClause").list("ctes") {
-			r.archives(with.item("ctequery"))
+			r.archives(with.item("ctequery"), nil)
 		}
 		for _, side := range []string{"larg", "rarg"} { // of a UNION
 			if n := query.node.node(side); n != nil {
-				r.archives(item{"SelectStmt", n})
+				r.archives(item{"SelectStmt", n}, nil)
 			}
 		}
 	}
+}
+
+// named returns the columns that a list of results is made of, "*" for all.
+func named(n node, list string) []string {
+	var names []string
+	node{list: n[list]}.walk(func(i item) {
+		switch fields := i.list("fields"); {
+		case i.kind == "A_Star":
+			names = append(names, "*")
+		case i.kind == "ColumnRef":
+			names = append(names, lastName(fields))
+		}
+	})
+	return names
 }
 
 // writes reviews statements that may also stand in a WITH.
@@ -296,7 +313,7 @@ func (r *reviewer) writes(i item) {
 		}
 	case "DeleteStmt":
 		if all || r.down {
-			r.loses(table, "DELETE of rows of "+table, "*")
+			r.loses(column{table, ""}, "DELETE of rows of "+table)
 		}
 	}
 }
@@ -313,7 +330,7 @@ func (r *reviewer) drops(n node) {
 				continue
 			}
 			existing = existing || r.tables[table]
-			r.loses(table, "DROP TABLE of "+table, "*")
+			r.loses(column{table, ""}, "DROP TABLE of "+table)
 			delete(r.tables, table) // a new one of that name is the step's own
 		}
 	case "OBJECT_SCHEMA":
@@ -338,7 +355,7 @@ func (r *reviewer) renames(n node) {
 		case !r.tables[table]:
 			return
 		case isArchive(n.text("newname")):
-			r.archived[table] = true
+			r.archived[column{table, "*"}] = true
 		default:
 			r.renamed(table)
 			r.tables[n.text("newname")] = true
@@ -364,7 +381,7 @@ func (r *reviewer) alterTable(n node) {
 		switch kind := cmd.text("subtype"); kind {
 		case "AT_DropColumn":
 			if !r.added[c] {
-				r.loses(table, "DROP COLUMN "+c.name+" of "+table, c.name)
+				r.loses(c, "DROP COLUMN "+c.name+" of "+table)
 			}
 		case "AT_AlterColumnType":
 			if def := cmd.item("def").node; !r.keepsRows(c, def) {
