@@ -27,7 +27,7 @@ func TestLaterSteps(t *testing.T) {
 			release := len(releases)
 			db := newDatabase(t, "pepdbagent-"+releases[release-1]+".sql")
 			conn := connect(t, db)
-			execute(t, conn, generate(release, 2000+seed, release))
+			execute(t, conn, generate(release, 2000+seed, release)+severalLines)
 			mustMove(t, conn, config.Config{Action: config.Up, Target: described})
 			for _, step := range loadSteps(t) {
 				if step.Number > described && !t.Run(step.Name, func(t *testing.T) { thereAndBack(t, conn, db, step.Number) }) {
@@ -37,6 +37,23 @@ func TestLaterSteps(t *testing.T) {
 		})
 	}
 }
+
+// severalLines makes one text in two more of a text than the generator does, where nothing but people read it.
+const severalLines = `
+	DO $$
+	DECLARE
+		c record;
+	BEGIN
+		FOR c IN
+			SELECT attrelid::regclass AS of, attname FROM pg_attribute
+			WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r')
+				AND attnum > 0 AND atttypid = 'varchar'::regtype AND NOT attnotnull
+				AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = attrelid AND attnum = ANY (conkey))
+		LOOP
+			EXECUTE format('UPDATE %s SET %I = concat(%2$I, chr(10), ''second'', chr(10)) WHERE md5(ctid::text) > ''8''', c.of, c.attname);
+		END LOOP;
+	END
+	$$;`
 
 func mustMove(t *testing.T, conn *pgx.Conn, cfg config.Config) {
 	t.Helper()
@@ -57,25 +74,29 @@ func thereAndBack(t *testing.T, conn *pgx.Conn, db string, step int) {
 	mustMove(t, conn, up)
 	sameTables(t, "the second way up made something else", plain, readTables(t, conn))
 
-	fillNew(t, conn, before)
-	filled, full := readTables(t, conn), dump(t, db)
-	err := runOn(t, migrations.FS, conn, down)
-	if err == nil {
+	for _, text := range []string{" text", " é ☃ ' \" \\\nsecond line"} {
+		fillNew(t, conn, before, text)
+		filled, full := readTables(t, conn), dump(t, db)
+		err := runOn(t, migrations.FS, conn, down)
+		if err == nil {
+			mustMove(t, conn, up)
+			sameTables(t, "the way back lost this without a word: it is to refuse, unless pephub_migrate.allow_data_loss is true",
+				filled, readTables(t, conn))
+			continue
+		}
+		if !errors.Is(err, migrator.ErrStep) || !strings.Contains(err.Error(), "MIGRATE_ALLOW_DATA_LOSS") {
+			t.Fatalf("the way back is refused without the hint of MIGRATE_ALLOW_DATA_LOSS: %v", err)
+		}
+		t.Logf("refused: %v", err)
+		wantUnchanged(t, db, full)
+		lossy := down
+		lossy.AllowDataLoss = true
+		mustMove(t, conn, lossy)
+		sameTables(t, "MIGRATE_ALLOW_DATA_LOSS=true lost what the step below can hold", untouched(before, plain, before),
+			untouched(before, plain, readTables(t, conn)))
 		mustMove(t, conn, up)
-		sameTables(t, "the way back lost this without a word: refuse, unless pephub_migrate.allow_data_loss is true", filled, readTables(t, conn))
-		return
+		fillNew(t, conn, before, text)
 	}
-	if !errors.Is(err, migrator.ErrStep) || !strings.Contains(err.Error(), "MIGRATE_ALLOW_DATA_LOSS") {
-		t.Fatalf("the way back is refused without the hint of MIGRATE_ALLOW_DATA_LOSS: %v", err)
-	}
-	t.Logf("the way back is refused: %v", err)
-	wantUnchanged(t, db, full)
-	down.AllowDataLoss = true
-	mustMove(t, conn, down)
-	sameTables(t, "MIGRATE_ALLOW_DATA_LOSS=true lost what the step below can hold", untouched(t, before, plain, before),
-		untouched(t, before, plain, readTables(t, conn)))
-	mustMove(t, conn, up)
-	fillNew(t, conn, before)
 }
 
 // tables are all rows of all tables, and where every sequence is. The order of neither rows nor columns matters.
@@ -151,8 +172,7 @@ func sameTables(t *testing.T, why string, want, got tables) {
 
 // untouched leaves, of a database at the step below, the columns that a step has not moved: what is in them before it, and
 // in plain, after it.
-func untouched(t *testing.T, before, plain, all tables) tables {
-	t.Helper()
+func untouched(before, plain, all tables) tables {
 	left := tables{}
 	for name, rows := range before {
 		for _, column := range rows.columns() {
@@ -220,8 +240,8 @@ func newColumns(t *testing.T, conn *pgx.Conn, before tables) map[string][]newCol
 	return list
 }
 
-// fillNew writes to whatever was not there before. Every fourth row keeps its defaults.
-func fillNew(t *testing.T, conn *pgx.Conn, before tables) {
+// fillNew writes to whatever was not there before; a text ends with that. Every fourth row keeps its defaults.
+func fillNew(t *testing.T, conn *pgx.Conn, before tables, text string) {
 	t.Helper()
 	columns := newColumns(t, conn, before)
 	attempt := func(sql string) error {
@@ -235,18 +255,18 @@ func fillNew(t *testing.T, conn *pgx.Conn, before tables) {
 		for _, table := range list {
 			of := columns[table]
 			if of[0].tableIsThere {
-				updateRows(t, conn, attempt, table, of)
-			} else if err := insertRows(t, conn, attempt, table, of); err != nil {
+				updateRows(t, conn, attempt, table, of, text)
+			} else if err := insertRows(t, conn, attempt, table, of, text); err != nil {
 				later = append(later, table)
 			}
 		}
 	}
 	for _, table := range later {
-		t.Logf("%s stays empty: %v", table, insertRows(t, conn, attempt, table, columns[table]))
+		t.Logf("%s stays empty: %v", table, insertRows(t, conn, attempt, table, columns[table], text))
 	}
 }
 
-func updateRows(t *testing.T, conn *pgx.Conn, attempt func(string) error, table string, columns []newColumn) {
+func updateRows(t *testing.T, conn *pgx.Conn, attempt func(string) error, table string, columns []newColumn, text string) {
 	t.Helper()
 	for i, row := range query(t, conn, "SELECT ctid FROM "+table+" ORDER BY ctid") {
 		if i%4 == 3 {
@@ -254,7 +274,7 @@ func updateRows(t *testing.T, conn *pgx.Conn, attempt func(string) error, table 
 		}
 		var set []string
 		for _, column := range columns {
-			set = append(set, column.name+" = "+column.value(attempt, i))
+			set = append(set, column.name+" = "+column.value(attempt, i, text))
 		}
 		if err := attempt("UPDATE " + table + " SET " + strings.Join(set, ", ") + " WHERE ctid = '" + row + "'"); err != nil {
 			t.Logf("a row of %s keeps what the step has put there: %v", table, err)
@@ -262,13 +282,13 @@ func updateRows(t *testing.T, conn *pgx.Conn, attempt func(string) error, table 
 	}
 }
 
-func insertRows(t *testing.T, conn *pgx.Conn, attempt func(string) error, table string, columns []newColumn) (err error) {
+func insertRows(t *testing.T, conn *pgx.Conn, attempt func(string) error, table string, columns []newColumn, text string) (err error) {
 	t.Helper()
 	for i := range 4 {
 		var names, values []string
 		for _, column := range columns {
 			if i < 3 || column.required {
-				names, values = append(names, column.name), append(values, column.value(attempt, i))
+				names, values = append(names, column.name), append(values, column.value(attempt, i, text))
 			}
 		}
 		sql := "INSERT INTO " + table + " DEFAULT VALUES"
@@ -284,15 +304,14 @@ func insertRows(t *testing.T, conn *pgx.Conn, attempt func(string) error, table 
 }
 
 // value is an expression for the value of a column in the row with a number: the first text that its type takes.
-func (c newColumn) value(attempt func(string) error, i int) string {
+func (c newColumn) value(attempt func(string) error, i int, text string) string {
 	if c.parent != "" {
 		return fmt.Sprintf(c.parent, i)
 	}
 	number, date := strconv.Itoa(i+1), time.Date(2024, 1, 1+i, 3, 4, 5, 6000, time.UTC)
 	day := date.Format(time.DateOnly)
-	text := number + []string{" text", ` é ☃ ' " \`, "\nsecond line"}[i%3]
 	candidates := []string{
-		text, `{"n": ` + number + `}`, number, "true", "{" + number + "}", "{true}", date.Format(time.RFC3339Nano), "{" + day + "}",
+		number + text, `{"n": ` + number + `}`, number, "true", "{" + number + "}", "{true}", date.Format(time.RFC3339Nano), "{" + day + "}",
 		fmt.Sprintf("00000000-0000-4000-8000-%012d", i), "[0," + number + ")", "{[0," + number + ")}", "[2023-12-31," + day + ")",
 		fmt.Sprintf("10.0.%d.%d", i/256, i%256), fmt.Sprintf("%012x", i), "(1," + number + ")", "((0,0),(1," + number + "))",
 	}
