@@ -1,4 +1,5 @@
 # make test    everything that CI checks
+# make proof   that the steps keep what they must, on every PostgreSQL whose image is at hand, and what the newest one costs
 # make demo    an upgrade, in front of your eyes
 # make bench   what bench/RESULTS.md holds, measured again: three quarters of an hour
 # make image   the container image pephub-migrate
@@ -23,7 +24,7 @@ else
 GO := go
 endif
 
-.PHONY: test lint image demo bench images
+.PHONY: test lint image proof demo bench images
 
 # Never from the cache: Go does not know that the result depends on the Dockerfile and on the server.
 test: lint
@@ -41,6 +42,19 @@ lint: images
 	else echo "shellcheck is not installed: the scripts were not checked" >&2; test -z "$$CI"; fi
 	if command -v systemd-analyze >/dev/null; then ! systemd-analyze verify --man=no examples/systemd/*.service 2>&1 | grep pephub-migrate; \
 	else echo "systemd is not installed: its unit was not checked" >&2; test -z "$$CI"; fi
+
+# The tests that a step has to pass, by the beginnings of their names.
+PROOF := TestEveryStep|TestStepsSayTheirLocks|TestSchemaFile|TestForeignKeys|TestLaterSteps|TestRandom|TestUpgradeFrom|TestUpgradeOf|TestOneSchema|TestPlanDoes
+
+proof:
+	majors=$$({ echo $(POSTGRES_VERSION); docker image ls --format '{{.Tag}}' postgres | grep -x '[0-9][0-9]*'; } | sort -nu) && \
+	eval "$$(integration/offline/prepare $(GO_IMAGE) $$(printf 'postgres:%s ' $$majors))" && \
+	$(GO) test -count 1 . ./migrations/... ./internal/migrator ./docs && \
+	for major in $$majors; do \
+		POSTGRES_VERSION=$$major $(GO) test -count 1 -timeout 30m ./integration -run '$(PROOF)' || exit 1; \
+	done && \
+	echo "The steps are proved on PostgreSQL" $$majors && \
+	$(GO) run ./bench step
 
 image: images
 	docker build --tag pephub-migrate .

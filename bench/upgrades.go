@@ -5,6 +5,7 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -96,10 +97,13 @@ type upgraded struct {
 	steps map[int]time.Duration // of each step, as the log says
 }
 
-// upgrade takes a database to a step.
+// upgrade takes a database to a step, or to the newest if that is 0.
 func (b *bench) upgrade(ctx context.Context, database string, target int) (upgraded, error) {
 	command := b.migrate(ctx, b.server.address, database)
-	command.Env = append(command.Env, "LOG_FORMAT=json", "MIGRATE_TARGET="+strconv.Itoa(target))
+	command.Env = append(command.Env, "LOG_FORMAT=json")
+	if target > 0 {
+		command.Env = append(command.Env, "MIGRATE_TARGET="+strconv.Itoa(target))
+	}
 	var log strings.Builder
 	command.Stderr = &log
 	return b.cost(ctx, database, func() error {
@@ -224,7 +228,7 @@ func (b *bench) rows(
 	}
 	var text strings.Builder
 	for _, samples := range sizes {
-		err := b.chain(ctx, samples, 14, func(at int, database string) error {
+		err := b.chain(ctx, samples, slices.Max(wanted)-behind, func(at int, database string) error {
 			if !slices.Contains(wanted, at+behind) {
 				return nil
 			}
@@ -321,7 +325,7 @@ func (b *bench) toNewest(ctx context.Context, step, samples int, template string
 	if err != nil {
 		return "", err
 	}
-	run, err := b.upgrade(ctx, database, 15)
+	run, err := b.upgrade(ctx, database, 0)
 	if err != nil {
 		return "", err
 	}
@@ -330,7 +334,7 @@ func (b *bench) toNewest(ctx context.Context, step, samples int, template string
 		return "", err
 	}
 	var longest []string
-	for number := step + 1; number <= 15; number++ {
+	for _, number := range slices.Sorted(maps.Keys(run.steps)) {
 		if took := run.steps[number]; took > run.took/20 {
 			longest = append(longest, fmt.Sprintf("%d: %.1f", number, took.Seconds()))
 		}

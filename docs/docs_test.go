@@ -1,4 +1,6 @@
-// Package docs holds two documents, schema.md and releases.md. Both are written by its test from the files of the steps.
+// Package docs holds two documents, schema.md and releases.md. Both are written by its test from the files of the steps, and from
+// what texts.txt says that no step can: what a table's row is, what a column means where its name does not tell, and what an
+// archive holds, and in which columns.
 package docs
 
 import (
@@ -221,8 +223,7 @@ func read(t *testing.T, file string) string {
 
 func schemaPage(t *testing.T, steps migrator.Steps) string {
 	newest := steps[len(steps)-1]
-	tables := tablesOf(t, newest.Shape)
-	checkTexts(t, tables)
+	tables, texts := tablesOf(t, newest.Shape), readTexts(t, steps)
 	var page strings.Builder
 	fmt.Fprintf(&page, "# The schema\n\nThis is the newest schema, that of step %d. `go test ./docs -update` writes this page "+
 		"from the files in [migrations](../migrations); a test fails if it is not up to date.\n\n", newest.Number)
@@ -230,32 +231,48 @@ func schemaPage(t *testing.T, steps migrator.Steps) string {
 		"[schema.sql](../migrations/schema.sql) is the same as SQL.\n\n")
 	page.WriteString(diagram(tables))
 	for _, table := range tables {
-		page.WriteString(tableSection(table))
+		page.WriteString(tableSection(table, texts))
 	}
 	page.WriteString(enumSection(newest.Shape))
 	page.WriteString(versionSection(steps))
-	page.WriteString(archiveSection(t, steps))
+	page.WriteString(archiveSection(t, steps, texts))
 	return page.String()
 }
 
-// checkTexts finds the tables without a sentence, and the sentences without a table or a column.
-func checkTexts(t *testing.T, tables []table) {
-	texts, meanings := tableTexts(), columnTexts()
-	for _, table := range tables {
-		if texts[table.name] == "" {
-			t.Errorf("tableTexts in docs_test.go has no sentence for the table %s", table.name)
+// readTexts returns the texts by what they are about, and finds what has none, and what is no more.
+func readTexts(t *testing.T, steps migrator.Steps) schema.Shape {
+	content, err := os.ReadFile("texts.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts, err := schema.ParseShape(string(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	need := func(object, what string) {
+		known[object] = true
+		if texts[object] == "" {
+			t.Errorf("add a line to docs/texts.txt: %s: <%s>", object, what)
 		}
-		delete(texts, table.name)
-		for _, column := range table.columns {
-			delete(meanings, table.name+"."+column.name)
+	}
+	for _, table := range tablesOf(t, steps[len(steps)-1].Shape) {
+		need("table "+table.name, "what a row of it is")
+		for _, column := range table.columns { // most speak for themselves
+			known["column "+table.name+"."+column.name] = true
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(texts)) {
-		t.Errorf("tableTexts in docs_test.go speaks of %s, which is no table of the newest step", name)
+	for _, step := range steps {
+		for _, archive := range entries(t, step, "archive") {
+			need("archive "+archive.name, "what it holds: its columns")
+		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(meanings)) {
-		t.Errorf("columnTexts in docs_test.go speaks of %s, which is no column of the newest step", name)
+	for _, object := range slices.Sorted(maps.Keys(texts)) {
+		if !known[object] {
+			t.Errorf("take the line of %s out of docs/texts.txt: the newest step has none", object)
+		}
 	}
+	return texts
 }
 
 // diagram draws the tables and their foreign keys. Mermaid takes a type of one word only.
@@ -285,17 +302,16 @@ func diagram(tables []table) string {
 	return text.String()
 }
 
-func tableSection(table table) string {
-	meanings := columnTexts()
+func tableSection(table table, texts schema.Shape) string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "\n## %s\n\n%s\n\n", table.name, tableTexts()[table.name])
+	fmt.Fprintf(&text, "\n## %s\n\n%s\n\n", table.name, texts["table "+table.name])
 	text.WriteString(row("column", "type", "null?", "default", "meaning") + row("---", "---", "---", "---", "---"))
 	for _, column := range table.columns {
 		null := ""
 		if column.nullable {
 			null = "yes"
 		}
-		text.WriteString(row(code(column.name), column.kind, null, code(column.fallback), meanings[table.name+"."+column.name]))
+		text.WriteString(row(code(column.name), column.kind, null, code(column.fallback), texts["column "+table.name+"."+column.name]))
 	}
 	text.WriteString("\nKeys:\n\n")
 	for _, key := range table.keys {
@@ -346,8 +362,7 @@ func versionSection(steps migrator.Steps) string {
 	return text.String()
 }
 
-func archiveSection(t *testing.T, steps migrator.Steps) string {
-	texts := archiveTexts()
+func archiveSection(t *testing.T, steps migrator.Steps, texts schema.Shape) string {
 	var text strings.Builder
 	text.WriteString("\n### Archives\n\nWhat a step has no place for goes to a table `archived_…`. " +
 		"A step makes one only if there is something to keep, and pepdbagent never looks at it. " +
@@ -357,16 +372,9 @@ func archiveSection(t *testing.T, steps migrator.Steps) string {
 	text.WriteString(row("table", "made by step", "from", "what it holds", "columns") + row("---", "---:", "---", "---", "---"))
 	for _, step := range steps {
 		for _, archive := range entries(t, step, "archive") {
-			if texts[archive.name] == "" {
-				t.Errorf("archiveTexts in docs_test.go has no sentence for %s", archive.name)
-			}
-			holds, columns, _ := strings.Cut(texts[archive.name], ": ")
+			holds, columns, _ := strings.Cut(texts["archive "+archive.name], ": ")
 			text.WriteString(row(code(archive.name), fmt.Sprint(step.Number), code(archive.definition), holds, columns))
-			delete(texts, archive.name)
 		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(texts)) {
-		t.Errorf("archiveTexts in docs_test.go speaks of %s, which no step makes", name)
 	}
 	return text.String()
 }
@@ -469,85 +477,4 @@ func difference(from, to schema.Shape) string {
 		}
 	}
 	return text.String()
-}
-
-// The texts
-
-// tableTexts says what a row of each table is.
-func tableTexts() map[string]string {
-	return map[string]string{
-		"bedbase_stats":      "A row is a sample of GEO for the statistics of BEDbase. It refers to no other table.",
-		"namespace_archives": "A row is a file that holds the projects of a namespace.",
-		"project_history":    "A row is a change to the samples of a project. It keeps the config as it was before.",
-		"projects":           "A row is a project (a PEP): its config, and what is known about it. It is called `namespace/name:tag`.",
-		"sample_history":     "A row is what a change did to one sample. Going back from the newest change leads to an older state of the project.",
-		"samples":            "A row is a sample of a project. The samples of a project are a linked list; their ids say nothing about the order.",
-		"schema_records":     "A row is a schema, with what holds for all its versions. It needs at least one: pepdbagent cannot list schemas while one has none.",
-		"schema_tags":        "A row is a tag on one version of a schema.",
-		"schema_versions":    "A row is one version of a schema.",
-		"stars":              "A row is a project that a user has among the favourites.",
-		"subsamples":         "A row is one row of a subsample table; a project may have several such tables.",
-		"users":              "A row is a namespace: a person or an organisation.",
-		"views":              "A row is a selection of the samples of a project, under a name.",
-		"views_samples":      "A row is a sample in a view.",
-	}
-}
-
-// columnTexts says what a column means, where its name does not.
-func columnTexts() map[string]string {
-	return map[string]string{
-		"bedbase_stats.gse":                "accession of the series in GEO",
-		"bedbase_stats.gsm":                "accession of the sample in GEO",
-		"bedbase_stats.last_update_date":   "text, as pepdbagent has it",
-		"bedbase_stats.submission_date":    "text, as pepdbagent has it",
-		"project_history.project_yaml":     "the config before the change",
-		"project_history.update_time":      "older states are found by going back through it, newest first",
-		"project_history.user":             "who made the change, as a namespace. Deleting a user who changed somebody else's project fails, since NULL is not allowed: it is so in every release of pepdbagent",
-		"projects.config":                  "`name` in it must equal the column `name`: pepdbagent renames a project after its config when it saves it",
-		"projects.digest":                  "a hash of the project's content, which is only displayed",
-		"projects.forked_from_id":          "the project that this one is a copy of",
-		"projects.number_of_samples":       "a counter that the application keeps",
-		"projects.number_of_stars":         "a counter that the application keeps",
-		"projects.pop":                     "whether it is a PEP of PEPs, each sample of which is a project",
-		"projects.schema_id":               "the version of a schema that the project follows, not the record",
-		"sample_history.change_type":       "what the change did to the sample",
-		"sample_history.guid":              "`samples.guid`, without a foreign key: the sample may be gone",
-		"sample_history.parent_guid":       "`samples.parent_guid` before an UPDATE or a DELETE",
-		"sample_history.sample_json":       "the sample before an UPDATE or a DELETE",
-		"samples.guid":                     "a UUID, by which the list and the history know the sample",
-		"samples.parent_guid":              "the sample before this one in the list; NULL for the first, of which a project has one. Deleting a row by SQL deletes all that follow it",
-		"samples.sample":                   "the sample itself: its attributes and their values",
-		"samples.sample_name":              "the name that `sample` holds, to look it up; NULL if it holds none",
-		"schema_records.last_update_date":  "pepdbagent cannot read a NULL",
-		"schema_records.lifecycle_stage":   "free text",
-		"schema_records.maintainers":       "free text",
-		"schema_tags.tag_name":             "`group:<namespace>/<name>` was a group of schemas before 0.12",
-		"schema_tags.tag_value":            "the description of the group, if it was one",
-		"schema_versions.contributors":     "free text",
-		"schema_versions.last_update_date": "pepdbagent cannot read a NULL",
-		"schema_versions.schema_id":        "the schema, as a record",
-		"schema_versions.schema_value":     "the schema itself",
-		"schema_versions.version":          "text without `:` and `/`, and not `latest`. `1.0.0` for a schema from before 0.12. The latest is the last in the order of text: `9.0.0` rather than `10.0.0`",
-		"stars.star_date":                  "favourites are listed by it, newest first",
-		"subsamples.row_number":            "the place in its table. pepdbagent does not sort by it: it reads rows as they lie on disk",
-		"subsamples.subsample":             "the row itself: its attributes and their values",
-		"subsamples.subsample_number":      "which of the project's tables, from 0",
-		"users.namespace":                  "the name that other tables refer to",
-		"users.number_of_projects":         "a counter that the application keeps",
-		"users.number_of_schemas":          "a counter that the application keeps. Alembic's own upgrade leaves NULLs, on which pepdbagent fails; the steps count",
-		"views.name":                       "nothing keeps it unique within a project",
-	}
-}
-
-// archiveTexts says what each archive holds, and in which columns.
-func archiveTexts() map[string]string {
-	return map[string]string{
-		"archived_project_anno_info":      "`anno_info` of every project, beside what was read from it: project_id, anno_info, private, number_of_samples, last_update_date",
-		"archived_project_config_names":   "the name in a config that was not the project's: project_id, name, project_name",
-		"archived_project_names":          "namespace and name before they became lower case: project_id, namespace, name",
-		"archived_project_pep_schemas":    "the text that named the schema of a project before 0.12, beside the link: project_id, pep_schema, schema_id",
-		"archived_project_values":         "the whole document of a project that held more than config, samples and subsamples; `lossy` where undoing cannot give it back: project_id, project_value, project_name, lossy",
-		"archived_schema_group_relations": "which schema was in which group: schema_id, group_id",
-		"archived_schema_groups":          "the groups of schemas, also those without a member: id, namespace, name, description",
-	}
 }

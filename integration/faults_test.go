@@ -185,18 +185,19 @@ func TestDeploymentIsRolledBack(t *testing.T) {
 	conn := connect(t, db)
 	execute(t, conn, "COMMENT ON TABLE schema_migrations IS NULL") // as it is where golang-migrate's CLI has made the table
 	migrate(t, environment(db)).want(t, 0, "now it is on record")
-	wantRows(t, db, "SELECT obj_description('schema_migrations'::regclass)", "pephub-migrate: oldest_step=14")
+	last := lastStep(t)
+	wantRows(t, db, "SELECT obj_description('schema_migrations'::regclass)", fmt.Sprint("pephub-migrate: oldest_step=", last.Oldest))
 	execute(t, conn, `
-		UPDATE schema_migrations SET version = 17; UPDATE alembic_version SET version_num = '0123456789ab';
-		ALTER TABLE projects ADD COLUMN licence varchar; COMMENT ON TABLE schema_migrations IS 'pephub-migrate: oldest_step=15'`)
+		UPDATE schema_migrations SET version = 99; UPDATE alembic_version SET version_num = '0123456789ab';
+		ALTER TABLE projects ADD COLUMN of_the_future varchar; COMMENT ON TABLE schema_migrations IS 'pephub-migrate: oldest_step=`+newest+`'`)
 	before := dump(t, db)
-	migrate(t, environment(db)).want(t, 0, "level=WARN", "the database is at step 17, which is newer than this image")
-	migrate(t, environment(db, "MIGRATE_TARGET", "14")).want(t, 9)
-	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "15")).want(t, 9)
+	migrate(t, environment(db)).want(t, 0, "level=WARN", "the database is at step 99, which is newer than this image")
+	migrate(t, environment(db, "MIGRATE_TARGET", fmt.Sprint(last.Number-1))).want(t, 9)
+	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", newest)).want(t, 9)
 	wantUnchanged(t, db, before)
-	for _, comment := range []string{"'pephub-migrate: oldest_step=16'", "'something else'", "NULL"} {
+	for _, comment := range []string{"'pephub-migrate: oldest_step=98'", "'something else'", "NULL"} {
 		execute(t, conn, "COMMENT ON TABLE schema_migrations IS "+comment)
-		migrate(t, environment(db)).want(t, 9, "schema_migrations says 17")
+		migrate(t, environment(db)).want(t, 9, "schema_migrations says 99")
 	}
 }
 

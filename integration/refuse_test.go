@@ -118,12 +118,12 @@ func TestUnrecognised(t *testing.T) {
 			9, []string{"alembic_version says 0123456789ab"},
 		},
 		"newer than the image": {
-			"CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL); INSERT INTO schema_migrations VALUES (16, false)",
-			9, []string{"schema_migrations says 16"},
+			"CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL); INSERT INTO schema_migrations VALUES (99, false)",
+			9, []string{"schema_migrations says 99"},
 		},
 		"several versions": {
-			"CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL); INSERT INTO schema_migrations VALUES (16, false), (17, false)",
-			6, []string{"schema_migrations says 16 17, which is no step"},
+			"CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL); INSERT INTO schema_migrations VALUES (98, false), (99, false)",
+			6, []string{"schema_migrations says 98 99, which is no step"},
 		},
 		"versions in a view": {
 			"CREATE VIEW schema_migrations AS SELECT 13::bigint AS version, false AS dirty",

@@ -86,6 +86,7 @@ func TestUpgradeFromDocuments(t *testing.T) {
 			db := newDatabase(t, test.files...)
 			migrate(t, environment(db)).want(t, 0, "from "+test.from+" to step "+newest)
 			wantNewest(t, db)
+			backToDescribed(t, connect(t, db))
 			wantRows(t, db, `SELECT (id, namespace, name, tag, description, private, number_of_samples,
 				CASE WHEN submission_date > now() - interval '1 hour' THEN 'today'
 					ELSE (submission_date AT TIME ZONE 'UTC')::date::text END, forked_from_id)::text
@@ -128,6 +129,7 @@ func TestKeysOfRows(t *testing.T) {
 			GROUP BY c
 		) AS x`)
 	migrate(t, environment(db, "LOCK_TIMEOUT", "5s")).want(t, 0)
+	backToDescribed(t, connect(t, db))
 	wantRows(t, db, "SELECT project_id || ' ' || sample_name || ' ' || sample::text FROM samples WHERE project_id = 1 ORDER BY id",
 		`1 101 {"sample_name": "101", "x": "a"}`, `1 7 {"sample_name": "7", "x": "b"}`)
 	wantRows(t, db, "SELECT sample::text FROM samples WHERE project_id = 2 ORDER BY id",
@@ -146,7 +148,7 @@ func TestNameOfDocumentThereAndBack(t *testing.T) {
 		SELECT id, 'a', 'p' || id, 't', 'd', '{"name": "own", "_config": {"name": "cfg"}, "_sample_dict": {}, "more": 1}', false, 0, now(), now(), NULL
 		FROM generate_series(1, 2) AS id;
 		SELECT setval('projects_id_seq', 2)`)
-	if err := move(t, migrations.FS, db, config.Up, 0); err != nil {
+	if err := move(t, migrations.FS, db, config.Up, described); err != nil {
 		t.Fatal(err)
 	}
 	execute(t, conn, `UPDATE projects SET name = 'renamed', config = '{"name": "renamed", "description": ""}' WHERE id = 2`)
@@ -179,6 +181,7 @@ func TestUpgradeReadsDatesInTheSessionsZone(t *testing.T) {
 		INSERT INTO projects (namespace, name, tag, digest, project_value, private, number_of_samples, submission_date, last_update_date)
 		VALUES ('a', 'b', 'c', 'd', '{}', false, 0, '2023-01-01 09:00', '2023-01-02 09:00')`)
 	migrate(t, environment(db)).want(t, 0)
+	backToDescribed(t, conn)
 	wantRows(t, db, `SELECT (submission_date AT TIME ZONE 'UTC')::text || ' ' || (last_update_date AT TIME ZONE 'UTC') FROM projects`,
 		"2023-01-01 00:00:00 2023-01-02 00:00:00")
 }
@@ -226,6 +229,7 @@ func TestUpgradeFrom06(t *testing.T) {
 
 	wantNewest(t, db)
 	sameContent(t, before, readContent(t, conn))
+	backToDescribed(t, conn)
 	wantRows(t, db, "SELECT id || ' ' || config::text FROM projects WHERE id IN (2, 5, 6, 7) ORDER BY id",
 		`2 {"big": 12345678901234567890123, "name": "renamed", "nul": "\u0000 \\u0041 \ud800", "n": 1e-07}`,
 		`5 {"sample_table_index": "my_id", "description": "é\u00e9", "name": "nameless"}`,
@@ -265,6 +269,7 @@ func TestUpgradeFrom07And08(t *testing.T) {
 
 			wantNewest(t, db)
 			sameContent(t, before, readContent(t, conn))
+			backToDescribed(t, conn)
 			wantRows(t, db, "SELECT id || ' ' || namespace FROM users WHERE id < 10 ORDER BY id", "2 ada", "3 starrer", "9 nobody")
 			wantRows(t, db, `SELECT user_id || ' ' || project_id FROM stars ORDER BY project_id, user_id`, "2 1", "3 1", "9 5", "3 9")
 			wantRows(t, db, `SELECT (star_date AT TIME ZONE 'UTC')::text FROM stars WHERE user_id = 3 AND project_id = 1`, test.date)
@@ -306,7 +311,8 @@ func TestUpgradeFrom09And010(t *testing.T) {
 // What an archive says of a document decides whether the way back can do without it.
 func TestArchiveSaysWhatIsLossy(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.4.3.sql")
-	execute(t, connect(t, db), `
+	conn := connect(t, db)
+	execute(t, conn, `
 		INSERT INTO projects (namespace, name, tag, digest, project_value, private, number_of_samples, submission_date, last_update_date)
 		SELECT 'a', 'p' || ordinality, 't', 'd', value, false, 0, now(), now()
 		FROM json_array_elements('[
@@ -317,6 +323,7 @@ func TestArchiveSaysWhatIsLossy(t *testing.T) {
 			{"_config": {}, "_sample_dict": { "a" : { "0": 1 } }}
 		]') WITH ORDINALITY`)
 	upgradeInProcess(t, db)
+	backToDescribed(t, conn)
 	wantRows(t, db, "SELECT project_name || ' ' || coalesce(lossy::text, 'unknown') FROM archived_project_values ORDER BY 1",
 		"p1 true", "p2 false", "p3 false", "p4 true")
 }

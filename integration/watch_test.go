@@ -29,14 +29,13 @@ func TestLockTimeoutSaysForWhom(t *testing.T) {
 // A step that lasts says so, and what it is doing.
 func TestLongStepSaysSo(t *testing.T) {
 	t.Parallel()
-	steps := copySteps(t)
-	file := steps["000015_index_foreign_keys.up.sql"]
-	file.Data = append(file.Data, "SET LOCAL application_name = 'pephub-migrate: sleeping'; SELECT pg_sleep(6);"...)
+	fsys, last := copySteps(t), lastStep(t)
+	appendTo(t, fsys, last, "SET LOCAL application_name = 'pephub-migrate: sleeping'; SELECT pg_sleep(6);")
 	db := newDatabase(t, v0111...)
 	conn := connect(t, db)
 	execute(t, conn, "SET application_name = 'the test'")
 	var log bytes.Buffer
-	m, err := migrator.New(steps, config.Config{
+	m, err := migrator.New(fsys, config.Config{
 		Action: config.Up, Server: &conn.Config().Config, WaitTimeout: time.Minute, LockTimeout: time.Minute,
 	}, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
@@ -45,7 +44,7 @@ func TestLongStepSaysSo(t *testing.T) {
 	if _, err := m.Migrate(context.Background(), conn.PgConn()); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(log.String(), `msg=migrating step=15 name=index_foreign_keys elapsed=`) ||
+	if !strings.Contains(log.String(), fmt.Sprintf("msg=migrating step=%d name=%s elapsed=", last.Number, last.Name)) ||
 		!strings.Contains(log.String(), "doing=sleeping") {
 		t.Errorf("got %s", &log)
 	}
