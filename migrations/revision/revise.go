@@ -12,6 +12,7 @@ import (
 
 	"pephub-migrate/internal/migrator"
 	"pephub-migrate/internal/schema"
+	"pephub-migrate/migrations/review"
 	"pephub-migrate/migrations/snapshot"
 )
 
@@ -58,8 +59,9 @@ func (r request) draft(ctx context.Context, server *scratch, output io.Writer) e
 	if err != nil {
 		return err
 	}
-	v.report(output, trouble)
-	return nil
+	findings, err := v.review(up, down)
+	v.report(output, append(trouble, findings...), len(trouble) == 0)
+	return err
 }
 
 // path is the name of one of the step's files.
@@ -317,17 +319,37 @@ func (v *revision) try(ctx context.Context) (trouble []string, err error) {
 	return trouble, nil
 }
 
+// review returns what in the draft would hurt a database that is in use. The tests refuse it too, unless an exception says why.
+func (v *revision) review(up, down *draft) ([]string, error) {
+	forth, err := review.Up(up.text(), v.baseShape)
+	if err != nil {
+		return nil, err
+	}
+	back, err := review.Down(down.text(), v.wantedShape)
+	if err != nil {
+		return nil, err
+	}
+	var said []string
+	for _, finding := range forth {
+		said = append(said, v.path("up.sql")+": "+finding.String())
+	}
+	for _, finding := range back {
+		said = append(said, v.path("down.sql")+": "+finding.String())
+	}
+	return said, nil
+}
+
 // report says what was written and what is left to do.
-func (v *revision) report(output io.Writer, trouble []string) {
+func (v *revision) report(output io.Writer, remarks []string, works bool) {
 	for _, ending := range []string{"up.sql", "down.sql", "schema.txt"} {
 		if content, err := os.ReadFile(v.path(ending)); err == nil {
 			fmt.Fprintf(output, "%s%s\n", v.path(ending), todos(string(content)))
 		}
 	}
-	for _, one := range trouble {
+	for _, one := range remarks {
 		fmt.Fprintln(output, one)
 	}
-	if len(trouble) == 0 {
+	if works {
 		fmt.Fprintf(output, "On an empty database they lead to migrations/schema.sql, back to step %d, and up again.\n", v.below.Number)
 	}
 	fmt.Fprintf(output, "Write what says TODO, and the snapshot's first lines: what alembic_version says, and oldest_step: %d if applications of that step can work on this one.\n", v.below.Oldest)
