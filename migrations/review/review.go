@@ -36,8 +36,8 @@ import (
 	"pephub-migrate/internal/schema"
 )
 
-// FirstReviewed is the first step that is reviewed. Those before repeat what pepdbagent's releases did to their tables: they are as
-// they are, and run on databases whose application is older than any that is supported.
+// FirstReviewed is the first step that is reviewed. Those before repeat what pepdbagent's releases made of their tables: it is
+// nobody's choice any more what they do.
 const FirstReviewed = 15
 
 // Finding is something that would hurt a database that is in use.

@@ -62,13 +62,16 @@ column projects.name: character varying(32) not null
 column projects.pep_schema: character varying
 column samples.guid: character varying
 column samples.id: integer not null
+column samples.parent_guid: character varying
 column samples.sample_name: text
+column samples.tags: text[]
 column stars."user": integer
 column stars.star_date: timestamp with time zone
 column users.namespace: character varying not null
 constraint projects.projects_pkey: primary key (id)
 constraint samples.samples_guid_check: check (guid)
 constraint samples.samples_guid_not_null: check (guid) not valid
+constraint samples.samples_parent_guid_check: check (parent_guid)
 constraint samples.samples_sample_name_not_null: check (sample_name)
 enum updatetypes: UPDATE, INSERT, DELETE
 table "Samples"
@@ -116,6 +119,7 @@ func TestUp(t *testing.T) {
 		"ALTER TABLE projects ALTER name TYPE text USING lower(name)":                  "1 rewrite",
 		`ALTER TABLE projects ALTER name TYPE text COLLATE "C"`:                        "1 rewrite",
 		"ALTER TABLE projects ALTER name TYPE json USING name::json":                   "1 rewrite",
+		"ALTER TABLE projects ALTER pep_schema TYPE bytea":                             "1 rewrite",
 		"ALTER TABLE projects ALTER pep_schema TYPE varchar(99)":                       "1 rewrite",
 		"ALTER TABLE projects ALTER pep_schema TYPE text":                              "",
 		"ALTER TABLE samples ALTER sample_name TYPE varchar":                           "",
@@ -150,6 +154,10 @@ func TestUp(t *testing.T) {
 		"UPDATE users SET id = 1":                                                      "",
 		"CREATE TABLE sample_history (a int); ALTER TABLE sample_history ALTER a TYPE text; UPDATE sample_history SET a = ''": "",
 
+		"ALTER TABLE samples ALTER id TYPE text":   "1 rewrite",
+		"ALTER TABLE samples ALTER tags TYPE text": "1 rewrite",
+		"VACUUM (ANALYZE) samples":                 "",
+
 		// validate
 		"ALTER TABLE users ADD CHECK (id > 0)":                                                                        "1 validate",
 		"ALTER TABLE users ADD CONSTRAINT c FOREIGN KEY (id) REFERENCES projects":                                     "1 validate",
@@ -176,6 +184,9 @@ func TestUp(t *testing.T) {
 		"ALTER TABLE samples ADD x integer;\nUPDATE samples SET x = 1 WHERE x IS NULL;\nALTER TABLE samples ALTER x SET NOT NULL":                  "3 validate",
 		"ALTER TABLE stars ADD IF NOT EXISTS star_date date;\nUPDATE stars SET star_date = now();\nALTER TABLE stars ALTER star_date SET NOT NULL": "3 validate",
 		"CREATE TABLE a (b integer REFERENCES samples CHECK (b > 0)); ALTER TABLE a ADD CHECK (b > 1), ALTER b SET NOT NULL":                       "",
+
+		"ALTER TABLE samples ALTER parent_guid SET NOT NULL": "1 validate, 1 not_null",
+		"UPDATE stars SET star_date = now(); ALTER TABLE stars ADD CONSTRAINT n CHECK (star_date IS NULL) NOT VALID, VALIDATE CONSTRAINT n, ALTER star_date SET NOT NULL": "1 validate",
 
 		// index
 		"ALTER TABLE users ADD UNIQUE (namespace)":                                        "1 index",
@@ -243,6 +254,9 @@ func TestUp(t *testing.T) {
 		"ALTER TABLE users DROP CONSTRAINT users_namespace_key CASCADE":                                                     "1 drop",
 		"CREATE TABLE a (b integer); TRUNCATE a CASCADE; DELETE FROM a; ALTER TABLE a DROP b CASCADE; DROP TABLE a CASCADE": "",
 
+		"INSERT INTO others SELECT * FROM stars; DROP TABLE stars": "1 drop",
+		"CREATE TABLE archived_stars AS TABLE stars; DROP TABLE stars; CREATE TABLE stars (a integer); ALTER TABLE stars ADD CHECK (a > 0), ADD b integer NOT NULL": "",
+
 		// rename
 		"ALTER TABLE stars RENAME TO likes":                                "1 rename",
 		"ALTER TABLE stars RENAME star_date TO date":                       "1 rename",
@@ -258,6 +272,8 @@ func TestUp(t *testing.T) {
 		"ALTER TABLE stars RENAME TO archived_stars":                       "",
 		"ALTER TABLE stars ADD a integer; ALTER TABLE stars RENAME a TO b": "",
 		"CREATE TABLE a (b integer); ALTER TABLE a RENAME b TO c; ALTER TABLE a RENAME TO d; ALTER TABLE d SET SCHEMA other": "",
+
+		"ALTER TYPE of_nobody RENAME VALUE 'a' TO 'b'": "",
 
 		// several at once, and where they stand
 		"ALTER TABLE samples\n\tALTER id TYPE bigint,\n\tDROP guid,\n\tADD UNIQUE (id);\n\n/* here;\n */ -- and\nDROP\nTABLE stars;": "1 rewrite, 1 drop, 1 index, 8 drop",
@@ -290,6 +306,7 @@ func TestDown(t *testing.T) {
 		}
 	}
 	for sql, want := range map[string]string{
+		"DO $$BEGIN IF 1 > 0 THEN NULL; END IF; END$$; DROP TABLE stars":                                        "1 guard",
 		"DROP TABLE archived_stars":                                                                             "1 guard",
 		guard + "DROP TABLE archived_stars":                                                                     "",
 		"INSERT INTO archived_stars TABLE stars; DROP TABLE stars":                                              "",
@@ -312,7 +329,7 @@ func TestBodies(t *testing.T) {
 		"DO $$\nBEGIN\n\tEXECUTE format('DROP TABLE %I', 'stars');\nEND$$":                                                                                           "3 dynamic",
 		"DO $$\nDECLARE a record;\nBEGIN\n\tFOR a IN EXECUTE 'SELECT ' || 1 LOOP\n\t\tDELETE FROM stars;\n\tEND LOOP;\nEND$$":                                        "4 dynamic, 5 drop",
 		"DO $$\nDECLARE a refcursor;\nBEGIN\n\tOPEN a FOR EXECUTE 'SELECT ' || 1;\nEND$$":                                                                            "4 dynamic",
-		"DO $$\nDECLARE a record;\nBEGIN\n\tFOR a IN DELETE FROM stars RETURNING * LOOP\n\t\tINSERT INTO archived_stars SELECT a.*;\n\tEND LOOP;\nEND$$":             "4 drop",
+		"DO $$\nDECLARE a record;\nBEGIN\n\tFOR a IN DELETE FROM stars RETURNING * LOOP\n\t\tINSERT INTO archived_stars TABLE stars;\n\tEND LOOP;\nEND$$":            "4 drop",
 		"DO $$\nDECLARE a CURSOR FOR SELECT 1;\nBEGIN\n\tBEGIN\n\t\tNULL;\n\tEXCEPTION WHEN OTHERS THEN\n\t\tDELETE FROM stars;\n\tEND;\nEND$$":                      "7 drop",
 		"DO $$\nDECLARE a integer;\nBEGIN\n\tCASE a WHEN 1 THEN NULL;\n\tELSE TRUNCATE stars; END CASE;\n\tWHILE true LOOP\n\t\tTRUNCATE users;\n\tEND LOOP;\nEND$$": "5 drop, 7 drop",
 		"DO $$\nBEGIN\n\tIF EXISTS (SELECT FROM stars) THEN\n\t\tCREATE TABLE archived_stars AS TABLE stars;\n\tEND IF;\nEND$$; DROP TABLE stars":                    "",
@@ -358,6 +375,18 @@ func TestExceptions(t *testing.T) {
 	}
 }
 
+func TestExceptionsThatAreNone(t *testing.T) {
+	for sql, want := range map[string]string{
+		"-- allow drop\nSELECT 1":     "line 1: exception: it has no rule or no reason; safer: -- allow RULE: reason",
+		"-- allow drops: a\nSELECT 1": `line 1: exception: there is no rule "drops"; safer: -- allow RULE: reason`,
+		"-- allow drop: a\nSELECT 1":  "line 1: exception: nothing on line 2 needs it; safer: take it out",
+	} {
+		if _, findings := found(t, Up, sql); len(findings) != 1 || findings[0].String() != want {
+			t.Errorf("%s: %v", sql, findings)
+		}
+	}
+}
+
 // What a finding of drop says is to be done can be done as it stands.
 func TestSaferDropIsSafer(t *testing.T) {
 	for sql, want := range map[string]string{
@@ -389,6 +418,7 @@ func TestFaultyText(t *testing.T) {
 	for sql, want := range map[string]string{
 		"SELECT 1;\n\nSELECT 2,\n\tFORM;;\nSELCT 3":                                       `line 5: syntax error at or near "SELCT"`,
 		"SELECT 1;\nDO $$\nBEGIN\n\tNULL;\n\tDROP TABL stars;\nEND\n$$":                   `line 5: syntax error at or near "TABL"`,
+		"DO $$\nBEGIN\n\tRAISE NOTICE 'TABL';\n\tPERFORM 1;\n\tDROP TABL stars;\nEND\n$$": `line 5: syntax error at or near "TABL"`,
 		"DO $$\nBEGIN\n\tIF true THN\n\tEND IF;\nEND\n$$":                                 `at or after line 1: missing "THEN"`,
 		"DO $$\nBEGIN\n\tEXECUTE 'DROP TABL stars';\nEND\n$$":                             `line 3: syntax error at or near "TABL"`,
 		"\nCREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$\n\tSELECT 1;\n\tSELCT 2$$": `line 4: syntax error at or near "SELCT"`,

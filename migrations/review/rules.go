@@ -493,7 +493,8 @@ func (r *reviewer) addConstraint(table string, constraint node) {
 				"CREATE UNIQUE INDEX, which lets readers go on, and then ADD CONSTRAINT ... USING INDEX")
 		}
 	case "CONSTR_EXCLUSION":
-		r.report("index", "the index is built while nobody may read "+table, "there is no other way to an EXCLUDE; say why it is needed")
+		r.report("index", "the index is built while nobody may read "+table,
+			"there is no other way to an EXCLUDE; say why it is needed")
 	}
 }
 
@@ -503,7 +504,7 @@ func saferCheck(table, constraint string) string {
 	if large(table) {
 		return add + "in a step of its own, which MIGRATE_TARGET runs apart, VALIDATE CONSTRAINT"
 	}
-	return add + "then VALIDATE CONSTRAINT"
+	return add + "after it VALIDATE CONSTRAINT"
 }
 
 func (r *reviewer) validates(constraint column) {
@@ -524,11 +525,11 @@ func (r *reviewer) setNotNull(c column) {
 	}
 	if !r.proved[c] && (!r.added[c] || large(c.table)) {
 		r.report("validate", fmt.Sprintf("SET NOT NULL of %s reads every row of %s while nobody else may", c.name, c.table),
-			saferCheck(c.table, fmt.Sprintf("%s CHECK (%s IS NOT NULL)", r.sql(c.table+"_"+c.name+"_not_null"), r.sql(c.name)))+
-				"; SET NOT NULL needs no scan after that; DROP CONSTRAINT")
+			saferCheck(c.table, r.sql(c.table+"_"+c.name+"_not_null")+" CHECK ("+r.sql(c.name)+" IS NOT NULL)")+
+				", SET NOT NULL, which needs no scan by then, and DROP CONSTRAINT")
 	}
 	if !r.filled[c] && !earlier {
-		r.report("not_null", fmt.Sprintf("SET NOT NULL fails if %s of %s is NULL in a row, and nothing before fills it", c.name, c.table),
+		r.report("not_null", fmt.Sprintf("SET NOT NULL fails if %s of %s is NULL in a row, and nothing fills it", c.name, c.table),
 			fmt.Sprintf("before it, UPDATE %s SET %s = ... WHERE %[2]s IS NULL", r.sql(c.table), r.sql(c.name)))
 	}
 }
