@@ -19,22 +19,24 @@ import (
 )
 
 // What a step after the one described brings, no release has filled, and content.go does not know. So it is filled by what the
-// catalogs say of it, and held against itself, row by row: there and back again, nothing is lost unless it is said.
+// catalogs say of it, and held against itself, row by row: there and back again, nothing is lost unless it is said. Steps 13 and
+// 15 stand this too; 14 and those before 13 have their reasons to give back something else than what was there.
 func TestLaterSteps(t *testing.T) {
-	for seed := range 2 + *rounds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			release := len(releases)
-			db := newDatabase(t, "pepdbagent-"+releases[release-1]+".sql")
-			conn := connect(t, db)
-			execute(t, conn, generate(release, 2000+seed, release)+severalLines)
-			mustMove(t, conn, config.Config{Action: config.Up, Target: described})
-			for _, step := range loadSteps(t) {
-				if step.Number > described && !t.Run(step.Name, func(t *testing.T) { thereAndBack(t, conn, db, step.Number) }) {
-					return
+	for _, from := range []int{12, 14} {
+		for seed := range 2 + *rounds {
+			t.Run(fmt.Sprintf("from %s/%d", releases[from-1], seed), func(t *testing.T) {
+				t.Parallel()
+				db := newDatabase(t, "pepdbagent-"+releases[from-1]+".sql")
+				conn := connect(t, db)
+				execute(t, conn, generate(from, 2000+seed, from)+severalLines)
+				mustMove(t, conn, config.Config{Action: config.Up, Target: from}) // puts it on record
+				for _, step := range loadSteps(t)[from:] {
+					if step.Number == 14 || !t.Run(step.Name, func(t *testing.T) { thereAndBack(t, conn, db, step.Number) }) {
+						break
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
 
