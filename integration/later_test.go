@@ -19,22 +19,24 @@ import (
 )
 
 // What a step after the one described brings, no release has filled, and content.go does not know. So it is filled by what the
-// catalogs say of it, and held against itself, row by row: there and back again, nothing is lost unless it is said.
+// catalogs say of it, and held against itself, row by row: there and back again, nothing is lost unless it is said. Steps 13 and
+// 15 stand this too; 14 and those before 13 have their reasons to give back something else than what was there.
 func TestLaterSteps(t *testing.T) {
-	for seed := range 2 + *rounds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			release := len(releases)
-			db := newDatabase(t, "pepdbagent-"+releases[release-1]+".sql")
-			conn := connect(t, db)
-			execute(t, conn, generate(release, 2000+seed, release)+severalLines)
-			mustMove(t, conn, config.Config{Action: config.Up, Target: described})
-			for _, step := range loadSteps(t) {
-				if step.Number > described && !t.Run(step.Name, func(t *testing.T) { thereAndBack(t, conn, db, step.Number) }) {
-					return
+	for _, from := range []int{12, 14} {
+		for seed := range 2 + *rounds {
+			t.Run(fmt.Sprintf("from %s/%d", releases[from-1], seed), func(t *testing.T) {
+				t.Parallel()
+				db := newDatabase(t, "pepdbagent-"+releases[from-1]+".sql")
+				conn := connect(t, db)
+				execute(t, conn, generate(from, 2000+seed, from)+severalLines)
+				mustMove(t, conn, config.Config{Action: config.Up, Target: from}) // puts it on record
+				for _, step := range loadSteps(t)[from:] {
+					if step.Number == 14 || !t.Run(step.Name, func(t *testing.T) { thereAndBack(t, conn, db, step.Number) }) {
+						break
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
 
@@ -195,11 +197,10 @@ func untouched(before, plain, all tables) tables {
 
 // newColumn is a column that a step has added.
 type newColumn struct {
-	name, kind   string
-	labels       []string // of an enum
-	parent       string   // an expression for a value of the table that it refers to; of the row in the place %d
-	required     bool
-	tableIsThere bool // at the step below
+	name, kind string
+	labels     []string // of an enum, or of an array of such
+	parent     string   // an expression for a value of the table that it refers to, in the row in the place %d
+	required   bool
 }
 
 // newColumns returns those columns that were not there before, by their tables. Some fill themselves.
@@ -208,7 +209,7 @@ func newColumns(t *testing.T, conn *pgx.Conn, before tables) map[string][]newCol
 	list := map[string][]newColumn{}
 	for _, row := range rows(t, conn, `
 		SELECT quote_ident(c.relname), a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull AND NOT a.atthasdef,
-			(SELECT string_agg(enumlabel, E'\n' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = a.atttypid),
+			(SELECT string_agg(enumlabel, E'\n' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid IN (y.oid, y.typelem)),
 			(
 				SELECT format('(SELECT %I FROM %s ORDER BY ctid OFFSET %%[1]d %%%% (SELECT greatest(count(*), 1) FROM %2$s) LIMIT 1)',
 					p.attname, f.confrelid::regclass)
@@ -219,6 +220,7 @@ func newColumns(t *testing.T, conn *pgx.Conn, before tables) map[string][]newCol
 			)
 		FROM pg_class AS c
 		JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		JOIN pg_type AS y ON y.oid = a.atttypid
 		LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
 		WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'
 			AND c.relname NOT IN ('schema_migrations', 'alembic_version') AND a.attgenerated = '' AND a.attidentity = ''
@@ -231,9 +233,7 @@ func newColumns(t *testing.T, conn *pgx.Conn, before tables) map[string][]newCol
 		if row[5] != null {
 			column.parent = row[5]
 		}
-		there, ok := before[row[0]]
-		column.tableIsThere = ok
-		if !ok || len(there) > 0 && !slices.Contains(there.columns(), row[1]) {
+		if there, ok := before[row[0]]; !ok || len(there) > 0 && !slices.Contains(there.columns(), row[1]) {
 			list[row[0]] = append(list[row[0]], column)
 		}
 	}
@@ -253,10 +253,9 @@ func fillNew(t *testing.T, conn *pgx.Conn, before tables, text string) {
 		list := later
 		later = nil
 		for _, table := range list {
-			of := columns[table]
-			if of[0].tableIsThere {
-				updateRows(t, conn, attempt, table, of, text)
-			} else if err := insertRows(t, conn, attempt, table, of, text); err != nil {
+			if _, ok := before[table]; ok {
+				updateRows(t, conn, attempt, table, columns[table], text)
+			} else if err := insertRows(t, conn, attempt, table, columns[table], text); err != nil {
 				later = append(later, table)
 			}
 		}
@@ -274,10 +273,18 @@ func updateRows(t *testing.T, conn *pgx.Conn, attempt func(string) error, table 
 		}
 		var set []string
 		for _, column := range columns {
-			set = append(set, column.name+" = "+column.value(attempt, i, text))
+			set = append(set, column.name+" = "+column.value(t, attempt, i, text))
 		}
-		if err := attempt("UPDATE " + table + " SET " + strings.Join(set, ", ") + " WHERE ctid = '" + row + "'"); err != nil {
-			t.Logf("a row of %s keeps what the step has put there: %v", table, err)
+		write := func(set []string) error {
+			return attempt("UPDATE " + table + " SET " + strings.Join(set, ", ") + " WHERE ctid = '" + row + "'")
+		}
+		if err := write(set); err != nil { // a CHECK of one of them, say
+			t.Logf("a row of %s keeps a part of what the step has put there: %v", table, err)
+			for k := range set {
+				if write(slices.Concat(set[:k], set[k+1:])) == nil {
+					break
+				}
+			}
 		}
 	}
 }
@@ -288,7 +295,7 @@ func insertRows(t *testing.T, conn *pgx.Conn, attempt func(string) error, table 
 		var names, values []string
 		for _, column := range columns {
 			if i < 3 || column.required {
-				names, values = append(names, column.name), append(values, column.value(attempt, i, text))
+				names, values = append(names, column.name), append(values, column.value(t, attempt, i, text))
 			}
 		}
 		sql := "INSERT INTO " + table + " DEFAULT VALUES"
@@ -304,19 +311,23 @@ func insertRows(t *testing.T, conn *pgx.Conn, attempt func(string) error, table 
 }
 
 // value is an expression for the value of a column in the row with a number: the first text that its type takes.
-func (c newColumn) value(attempt func(string) error, i int, text string) string {
+func (c newColumn) value(t *testing.T, attempt func(string) error, i int, text string) string {
+	t.Helper()
 	if c.parent != "" {
 		return fmt.Sprintf(c.parent, i)
 	}
 	number, date := strconv.Itoa(i+1), time.Date(2024, 1, 1+i, 3, 4, 5, 6000, time.UTC)
 	day := date.Format(time.DateOnly)
 	candidates := []string{
-		number + text, `{"n": ` + number + `}`, number, "true", "{" + number + "}", "{true}", date.Format(time.RFC3339Nano), "{" + day + "}",
+		number + text, `{"n": ` + number + `}`, number, "true", "{" + number + "}", "{true}",
+		date.Format("2006-01-02 15:04:05.999999"), "{" + day + "}",
 		fmt.Sprintf("00000000-0000-4000-8000-%012d", i), "[0," + number + ")", "{[0," + number + ")}", "[2023-12-31," + day + ")",
-		fmt.Sprintf("10.0.%d.%d", i/256, i%256), fmt.Sprintf("%012x", i), "(1," + number + ")", "((0,0),(1," + number + "))",
+		fmt.Sprintf("10.0.%d.%d", i/256, i%256), fmt.Sprintf("%012x", i),
+		"(1," + number + ")", "((0,0),(1," + number + "))", fmt.Sprintf("%08b", i%256),
 	}
 	if len(c.labels) > 0 {
-		candidates = []string{c.labels[i%len(c.labels)]}
+		label := c.labels[i%len(c.labels)]
+		candidates = []string{label, "{" + label + "}"}
 	}
 	for _, candidate := range candidates {
 		value := "CAST(" + literal(candidate) + " AS " + c.kind + ")"
@@ -324,5 +335,6 @@ func (c newColumn) value(attempt func(string) error, i int, text string) string 
 			return value
 		}
 	}
+	t.Logf("the column %s keeps its default: no value for its type %s is known here", c.name, c.kind)
 	return "DEFAULT"
 }
