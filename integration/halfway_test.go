@@ -1,12 +1,16 @@
 package integration
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/jackc/pgx/v5"
+
+	"pephub-migrate/internal/config"
 )
 
 // statementOn finds the table, or what belongs to it, that a statement of a pg_dump is about.
@@ -169,4 +173,73 @@ func TestStaleArchive(t *testing.T) {
 	migrate(t, environment(db, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "13")).want(t, 0)
 	sameContent(t, before, readContent(t, conn))
 	wantRows(t, db, "SELECT count(*)::text FROM pg_class WHERE relname LIKE 'archived_schema_groups_2%'", "1")
+}
+
+// An index that somebody has dropped is made again, before the steps that expect it.
+func TestMissingIndexes(t *testing.T) {
+	c := newCrowd(t)
+	for name, bring := range map[string]func(env map[string]string){
+		"up": func(env map[string]string) {
+			migrate(t, env).want(t, 0, `msg="made indexes that were missing" indexes="ix_schema_groups_name, ix_schemas_id"`, "now it is on record")
+		},
+		"plan": func(env map[string]string) {
+			if got := c.planned(env); got != "" {
+				t.Fatal(got)
+			}
+		},
+	} {
+		db := newDatabaseNamed(t, name, v0111...)
+		conn := connect(t, db)
+		whole := schemaOf(t, db)
+		execute(t, conn, "DROP INDEX ix_schemas_id, ix_schema_groups_name")
+		env := environment(db, "MIGRATE_TARGET", "13")
+		check := environment(db, "MIGRATE_TARGET", "13", "MIGRATE_ACTION", "check")
+		migrate(t, check).want(t, 10, "the database is at step 13 (pepdbagent 0.11.1), but without indexes of it: ix_schema_groups_name, ix_schemas_id")
+		bring(env)
+		execute(t, conn, "DROP TABLE schema_migrations, alembic_version")
+		if got := schemaOf(t, db); got != whole {
+			t.Errorf("after %s the indexes are not as they were:\n%s", name, diff(whole, got))
+		}
+	}
+}
+
+// What create_all makes of a release lacks the indexes that only this program makes. That it has filled its new tables does not make
+// of it a half-way database of the release before.
+func TestNextReleaseMadeItself(t *testing.T) {
+	fsys := copySteps(t)
+	last := lastStep(t)
+	const header = "-- Release: pepdbagent 0.13.0.\n-- Data: stays.\n-- Undo: drops licences.\n"
+	const create = "CREATE TABLE licences (id serial PRIMARY KEY, project_id integer REFERENCES projects (id) ON DELETE CASCADE);"
+	name := fmt.Sprintf("%06d_add_licences", last.Number+1)
+	for ending, text := range map[string]string{
+		".up.sql":   header + create + "CREATE INDEX licences_project_id_idx ON licences (project_id);",
+		".down.sql": header + "DROP TABLE licences;",
+		".schema.txt": "alembic_version: " + last.Revision + "\n" + last.Shape.String() + `column licences.id: integer not null default nextval('licences_id_seq'::regclass)
+column licences.project_id: integer
+constraint licences.licences_pkey: primary key (id)
+constraint licences.licences_project_id_fkey: foreign key (project_id) references projects (id) on delete cascade
+index licences.licences_project_id_idx: btree (project_id)
+sequence licences_id_seq: integer owned by licences.id
+table licences
+`,
+	} {
+		fsys[name+ending] = &fstest.MapFile{Data: []byte(text)}
+	}
+	db := newDatabase(t)
+	conn := connect(t, db)
+	if err := move(t, fsys, db, config.Up, 0); err != nil {
+		t.Fatal(err)
+	}
+	whole := schemaOf(t, db)
+	execute(t, conn, "DROP TABLE schema_migrations, alembic_version; INSERT INTO licences DEFAULT VALUES;")
+	for _, index := range query(t, conn, "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisunique AND indrelid::regclass::text NOT LIKE 'pg_%'") {
+		execute(t, conn, "DROP INDEX "+index)
+	}
+	if err := move(t, fsys, db, config.Up, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := schemaOf(t, db); got != whole {
+		t.Errorf("not as the steps make it:\n%s", diff(whole, got))
+	}
+	wantRows(t, db, "SELECT id::text FROM licences", "1")
 }

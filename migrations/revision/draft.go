@@ -50,7 +50,10 @@ type item struct {
 type guard struct{ name, count, phrase string }
 
 // archive keeps what the step drops: a table, or one column with the table's key.
-type archive struct{ name, table, query string }
+type archive struct {
+	name, table, query string
+	columns            []string
+}
 
 // The differ's own names.
 const (
@@ -403,7 +406,7 @@ func (d *draft) dropColumn(t *table, name string, one item) {
 		return
 	}
 	d.archives = append(d.archives, archive{archiveName(t.name, lost.Name), t.name,
-		fmt.Sprintf("SELECT %s, %s FROM %s WHERE %s IS NOT NULL", strings.Join(key, ", "), lost.Name, t.name, lost.Name)})
+		fmt.Sprintf("SELECT %s, %s FROM %s WHERE %s IS NOT NULL", strings.Join(key, ", "), lost.Name, t.name, lost.Name), append(slices.Clone(key), lost.Name)})
 }
 
 // guardColumn counts the rows whose value the older schema could not make again.
@@ -449,7 +452,7 @@ func (d *draft) dropTables() {
 		if d.back {
 			d.guards = append(d.guards, guard{bare(name) + "_rows", "SELECT count(*) FROM " + name, "rows of " + name})
 		} else {
-			d.archives = append(d.archives, archive{archiveName(name, ""), name, "SELECT * FROM " + name})
+			d.archives = append(d.archives, archive{archiveName(name, ""), name, "SELECT * FROM " + name, d.from.byName[name].names()})
 		}
 	}
 	d.drops = append(d.drops, item{text: "DROP TABLE " + strings.Join(gone, ", ")})

@@ -40,6 +40,7 @@ func main() {
 // request is what the arguments ask for.
 type request struct {
 	dir          string // of the steps
+	texts        string // the file of what docs/schema.md says of tables
 	name         string // of the new step as in its files' names; empty to bring snapshots up to date
 	fromDatabase string
 	fromAlembic  string
@@ -49,7 +50,7 @@ type request struct {
 var noName = regexp.MustCompile(`[^a-z0-9]+`)
 
 func parseArguments(args []string) (request, error) {
-	r := request{dir: "migrations"}
+	r := request{dir: "migrations", texts: "docs/texts.txt"}
 	flags := flag.NewFlagSet("revision", flag.ContinueOnError)
 	flags.StringVar(&r.fromDatabase, "from-database", "", "take the schema from the database at this `URL`, which is only read")
 	flags.StringVar(&r.fromAlembic, "from-alembic", "", "take the statements from this `file`, as \"alembic upgrade A:B --sql\" prints them; - is standard input")

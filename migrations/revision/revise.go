@@ -278,7 +278,7 @@ func (v *revision) write(up, down *draft) error {
 			return err
 		}
 	}
-	return nil
+	return v.writeTexts(up.archives)
 }
 
 // try runs the draft up, back and up again on an empty database, and completes the snapshot. It returns what does not work yet.
@@ -345,6 +345,9 @@ func (v *revision) report(output io.Writer, remarks []string, works bool) {
 		if content, err := os.ReadFile(v.path(ending)); err == nil {
 			fmt.Fprintf(output, "%s%s\n", v.path(ending), todos(string(content)))
 		}
+	}
+	if text, err := os.ReadFile(v.request.texts); err == nil && strings.Contains(string(text), "TODO") {
+		fmt.Fprintf(output, "%s%s\n", v.request.texts, todos(string(text)))
 	}
 	for _, one := range remarks {
 		fmt.Fprintln(output, one)

@@ -40,6 +40,8 @@ func repository(t *testing.T, changes ...string) request {
 	t.Helper()
 	t.Chdir("../..")
 	r := request{dir: t.TempDir(), name: "try"}
+	r.texts = r.file("texts.txt")
+	write(t, r.texts, read(t, "docs/texts.txt"))
 	if err := os.CopyFS(r.dir, os.DirFS("migrations")); err != nil {
 		t.Fatal(err)
 	}
@@ -588,5 +590,34 @@ func TestArguments(t *testing.T) {
 		if err != nil || r.name != test.name {
 			t.Errorf("%q: got %q and %v", test.args, r.name, err)
 		}
+	}
+}
+
+// What docs/schema.md says of tables follows the step: of a new one a person has to say something.
+func TestTexts(t *testing.T) {
+	r := repository(t, `CREATE TABLE bedbase_stats (
+    id serial PRIMARY KEY,
+    gse varchar NOT NULL,
+    gsm varchar NOT NULL,
+    sample_name varchar,
+    genome varchar,
+`, `CREATE TABLE licences (
+    id serial PRIMARY KEY
+);
+
+CREATE TABLE bedbase_stats (
+    id serial PRIMARY KEY,
+    gsm varchar NOT NULL,
+    sample_name varchar,
+    genome varchar,
+`)
+	before := read(t, r.texts)
+	makeDraft(t, r)
+	want := replaced(t, before,
+		"column bedbase_stats.gse: accession of the series in GEO\n", "",
+		"table namespace_archives:", "table licences: TODO: what a row of it is.\ntable namespace_archives:",
+		"archive archived_project_anno_info:", "archive archived_bedbase_stats_gse: what step 16 drops: id, gse\narchive archived_project_anno_info:")
+	if got := read(t, r.texts); got != want {
+		t.Errorf("the texts are\n%s", got)
 	}
 }

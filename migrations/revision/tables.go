@@ -204,6 +204,15 @@ func (t *table) column(name string) *column {
 	return nil
 }
 
+// names returns those of the columns.
+func (t *table) names() []string {
+	var names []string
+	for _, c := range t.columns {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
 // key returns the columns of the primary key.
 func (t *table) key() []string {
 	for _, c := range t.constraints {
