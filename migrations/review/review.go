@@ -29,16 +29,51 @@ package review
 import (
 	"cmp"
 	"fmt"
+	"io/fs"
 	"regexp"
 	"slices"
 	"strings"
 
+	"pephub-migrate/internal/migrator"
 	"pephub-migrate/internal/schema"
 )
 
 // FirstReviewed is the first step that is reviewed. Those before repeat what pepdbagent's releases made of their tables: it is
 // nobody's choice any more what they do.
 const FirstReviewed = 15
+
+// Own reviews the files of the steps from FirstReviewed on. It returns a line for each finding, which begins with the file, or an
+// error for a file that cannot be read or parsed.
+func Own(files fs.FS, steps migrator.Steps) ([]string, error) {
+	var lines []string
+	for i, step := range steps {
+		if step.Number < FirstReviewed || i == 0 {
+			continue
+		}
+		for _, side := range []struct {
+			direction string
+			review    func(string, schema.Shape) ([]Finding, error)
+			before    schema.Shape
+		}{
+			{"up", Up, steps[i-1].Shape},
+			{"down", Down, step.Shape},
+		} {
+			file := fmt.Sprintf("%06d_%s.%s.sql", step.Number, step.Name, side.direction)
+			sql, err := fs.ReadFile(files, file)
+			if err != nil {
+				return nil, err
+			}
+			findings, err := side.review(string(sql), side.before)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", file, err)
+			}
+			for _, finding := range findings {
+				lines = append(lines, file+": "+finding.String())
+			}
+		}
+	}
+	return lines, nil
+}
 
 // Finding is something that would hurt a database that is in use.
 type Finding struct {

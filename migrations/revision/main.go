@@ -24,6 +24,8 @@ import (
 	"strings"
 
 	"pephub-migrate/internal/migrator"
+	"pephub-migrate/internal/schema"
+	"pephub-migrate/migrations/review"
 	"pephub-migrate/migrations/snapshot"
 )
 
@@ -103,7 +105,7 @@ func (r request) steps() (migrator.Steps, error) {
 	return steps, nil
 }
 
-// refresh writes the snapshots of all steps anew.
+// refresh writes the snapshots of all steps anew, and says what keeps the tests from passing.
 func (r request) refresh(ctx context.Context, server *scratch, output io.Writer) error {
 	conn, err := server.database(ctx, "steps")
 	if err != nil {
@@ -113,6 +115,42 @@ func (r request) refresh(ctx context.Context, server *scratch, output io.Writer)
 	if err := snapshot.Update(ctx, conn.PgConn(), r.dir); err != nil {
 		return err
 	}
-	fmt.Fprintln(output, "The snapshots are up to date. git diff shows what the steps do; go test ./docs -update writes the pages that are made from them.")
+	steps, err := migrator.LoadFolder(os.DirFS(r.dir))
+	if err != nil {
+		return err
+	}
+	findings, err := review.Own(os.DirFS(r.dir), steps)
+	if err != nil {
+		return err
+	}
+	shape, err := r.schemaFileShape(ctx, server)
+	if err != nil {
+		return err
+	}
+	var left []error
+	for _, difference := range shape.Diff(steps[len(steps)-1].Shape) {
+		left = append(left, fmt.Errorf("%s: %s, by what the steps make", r.file("schema.sql"), difference))
+	}
+	for _, finding := range findings {
+		left = append(left, errors.New(r.file(finding)))
+	}
+	if err := errors.Join(append(left, steps.Check())...); err != nil {
+		return fmt.Errorf("the snapshots are written, and this is left to do:\n%w", err)
+	}
+	fmt.Fprintf(output, "The snapshots are written, and nothing in steps %d to %d is left to do. What they do to the schema: git diff migrations/*.schema.txt\n",
+		review.FirstReviewed, steps[len(steps)-1].Number)
 	return nil
+}
+
+// schemaFileShape returns the shape of what schema.sql makes.
+func (r request) schemaFileShape(ctx context.Context, server *scratch) (schema.Shape, error) {
+	conn, err := server.database(ctx, "wanted")
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(ctx)
+	if err := execute(ctx, conn, r.file("schema.sql")); err != nil {
+		return nil, err
+	}
+	return snapshot.Shape(ctx, conn.PgConn())
 }
