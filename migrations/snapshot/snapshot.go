@@ -70,6 +70,7 @@ func Shape(ctx context.Context, conn *pgconn.PgConn) (schema.Shape, error) {
 		FROM pg_class
 		WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'i')
 			AND relname NOT IN ('schema_migrations', 'alembic_version')
+			AND oid NOT IN (SELECT conindid FROM pg_constraint WHERE contype IN ('p', 'u', 'x')) -- a constraint's index is no matter
 		UNION ALL
 		SELECT 'enum ' || typname FROM pg_type WHERE typnamespace = quote_ident(current_schema())::regnamespace AND typtype = 'e'`)
 	if err != nil {
