@@ -119,6 +119,9 @@ func (r request) refresh(ctx context.Context, server *scratch, output io.Writer)
 	if err != nil {
 		return err
 	}
+	if err := r.pruneTexts(); err != nil {
+		return err
+	}
 	findings, err := review.Own(os.DirFS(r.dir), steps)
 	if err != nil {
 		return err

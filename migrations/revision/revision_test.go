@@ -638,4 +638,17 @@ CREATE TABLE bedbase_stats (
 	if got := read(t, r.texts); got != want {
 		t.Errorf("the texts are\n%s", got)
 	}
+
+	// An archive that the step's author takes away goes from the snapshot and the texts too.
+	up, snapshotFile := r.file("000016_try.up.sql"), r.file("000016_try.schema.txt")
+	if !strings.Contains(read(t, snapshotFile), "archive archived_bedbase_stats_gse: bedbase_stats\n") {
+		t.Errorf("the snapshot is\n%s", read(t, snapshotFile))
+	}
+	write(t, up, strings.ReplaceAll(read(t, up), "archived_bedbase_stats_gse", "archived_differently"))
+	if err := r.refresh(t.Context(), server, io.Discard); err == nil || !strings.Contains(err.Error(), "TODO") {
+		t.Errorf("got %v", err)
+	}
+	if text := read(t, snapshotFile) + read(t, r.texts); strings.Contains(text, "archived_bedbase_stats_gse") || !strings.Contains(text, "archive archived_project_anno_info") {
+		t.Errorf("something else is left:\n%s", text)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -60,4 +61,33 @@ func (v *revision) writeTexts(archives []archive) error {
 		return err
 	}
 	return os.WriteFile(v.request.texts, []byte(v.textLines(string(old), archives)), 0o644)
+}
+
+// pruneTexts takes the lines of archives that no step makes, or makes no more, out of docs/texts.txt.
+func (r request) pruneTexts() error {
+	names, err := filepath.Glob(r.file("*.schema.txt"))
+	if err != nil {
+		return err
+	}
+	made := map[string]bool{}
+	for _, name := range names {
+		snapshot, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(snapshot)) {
+			made[object(line)] = true
+		}
+	}
+	old, err := os.ReadFile(r.texts)
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	for line := range strings.Lines(string(old)) {
+		if !strings.HasPrefix(line, "archive ") || made[object(line)] {
+			text.WriteString(line)
+		}
+	}
+	return os.WriteFile(r.texts, []byte(text.String()), 0o644)
 }

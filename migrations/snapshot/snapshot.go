@@ -18,7 +18,8 @@ import (
 
 // Update brings the snapshots in a folder up to date. It runs the up files one after the other in an empty database and writes
 // down what each of them leaves behind, without the help of the program, which would hold the result against the snapshot
-// that is yet to come. Lines that nobody but a person can write stay.
+// that is yet to come. Lines that nobody but a person can write stay, but for archives that the
+// step does not speak of.
 func Update(ctx context.Context, conn *pgconn.PgConn, dir string) error {
 	files, err := filepath.Glob(filepath.Join(dir, "*.up.sql"))
 	if err != nil {
@@ -39,17 +40,19 @@ func Write(ctx context.Context, conn *pgconn.PgConn, file string) error {
 	if err != nil && !os.IsNotExist(err) {
 		return err
 	}
+	up, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
 	var text strings.Builder
 	for line := range strings.Lines(string(old)) {
-		if kind, _, _ := strings.Cut(line, " "); slices.Contains([]string{"alembic_version:", "oldest_step:", "archive", "work"}, kind) {
+		kind, rest, _ := strings.Cut(line, " ")
+		archive, _, _ := strings.Cut(rest, ":")
+		if slices.Contains([]string{"alembic_version:", "oldest_step:", "work"}, kind) || kind == "archive" && strings.Contains(string(up), archive) {
 			text.WriteString(line)
 		}
 	}
 	locks, err := Locks(ctx, conn, file)
-	if err != nil {
-		return err
-	}
-	up, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
