@@ -16,7 +16,7 @@ type change struct {
 	order      []string // of the tables in schema.sql
 	statements []statement
 	back       bool // whether it is the way back
-	below      int  // the step that the way back leads to
+	target     int  // the step that it leads to
 }
 
 // draft is the text of a file in the making. Its sections follow each other as they stand here: what is new is made first, then
@@ -82,7 +82,7 @@ func (c change) draft() (*draft, error) {
 			return nil, err
 		}
 	}
-	for enum := range d.replaced {
+	for _, enum := range slices.Sorted(maps.Keys(d.replaced)) {
 		d.replaceEnum(enum)
 	}
 	d.dropTables()
@@ -101,20 +101,31 @@ func (d *draft) create(one *table) {
 			d.lock(k.References, "SHARE ROW EXCLUSIVE")
 		}
 	}
-	if !d.back {
-		return
+	if d.back {
+		d.restoreRows(one)
 	}
+}
+
+// restoreRows gives a table that the way up has dropped the rows that were archived of it.
+func (d *draft) restoreRows(one *table) {
 	d.moves = true
 	var names, typed []string
+	overriding := ""
 	for _, c := range one.columns {
 		if c.Generated == "" {
 			names, typed = append(names, c.Name), append(typed, c.Name+" "+c.Type)
 		}
+		if c.Identity == "a" {
+			overriding = " OVERRIDING SYSTEM VALUE"
+		}
 	}
 	archived, list := archiveName(one.name, ""), strings.Join(names, ", ")
 	d.fills = append(d.fills,
-		item{comments: []string{"-- Made here if the upgrade found nothing to archive."}, text: fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s)", archived, strings.Join(typed, ", "))},
-		item{text: fmt.Sprintf("INSERT INTO %s (%s)\nSELECT %s FROM %s", one.name, list, list, archived)})
+		item{
+			comments: []string{"-- Made here if the upgrade found nothing to archive."},
+			text:     fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s)", archived, strings.Join(typed, ", ")),
+		},
+		item{text: fmt.Sprintf("INSERT INTO %s (%s)%s\nSELECT %s FROM %s", one.name, list, overriding, list, archived)})
 	for _, c := range one.columns {
 		if _, serial := c.serial(); serial || c.Identity != "" {
 			d.fills = append(d.fills, item{text: fmt.Sprintf("SELECT setval(pg_get_serial_sequence('%s', '%s'), max(%s)) FROM %s", one.name, bare(c.Name), c.Name, one.name)})

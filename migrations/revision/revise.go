@@ -256,10 +256,10 @@ func (v *revision) changes(ctx context.Context) (up, down *draft, err error) {
 		return nil, nil, err
 	}
 	order := v.file.names("table")
-	if up, err = (change{from: v.base, to: v.wanted, order: order, statements: forth}).draft(); err != nil {
+	if up, err = (change{from: v.base, to: v.wanted, order: order, statements: forth, target: v.number}).draft(); err != nil {
 		return nil, nil, err
 	}
-	down, err = change{from: v.wanted, to: v.base, order: order, statements: backwards, back: true, below: v.below.Number}.draft()
+	down, err = change{from: v.wanted, to: v.base, order: order, statements: backwards, back: true, target: v.below.Number}.draft()
 	return up, down, err
 }
 

@@ -314,6 +314,11 @@ CREATE INDEX project_licences_granted_by_idx ON project_licences (granted_by);
 			up:      []string{"ALTER TYPE updatetypes ADD VALUE 'MOVE'"},
 			down:    []string{"ALTER TYPE updatetypes RENAME TO old_updatetypes;"},
 		},
+		"value of an enum dropped": {
+			changes: []string{"'UPDATE', 'INSERT', 'DELETE')", "'UPDATE', 'INSERT')"},
+			up:      []string{"RAISE EXCEPTION 'step 16 has no place for % rows of sample_history with a change_type of its own'", "ALTER TYPE updatetypes RENAME TO old_updatetypes;"},
+			down:    []string{"ALTER TYPE updatetypes ADD VALUE 'DELETE'"},
+		},
 		"constraint and index": {
 			changes: []string{
 				"    pop boolean,\n", "    pop boolean,\n    CONSTRAINT counted CHECK (number_of_samples >= 0),\n",

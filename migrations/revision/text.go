@@ -9,7 +9,7 @@ import (
 // text returns the file: three lines for a person to write, and the sections.
 func (d *draft) text() string {
 	var text strings.Builder
-	text.WriteString(placeholders(d.back, d.below))
+	text.WriteString(placeholders(d.back, d.target))
 	text.WriteString(d.lockSQL())
 	text.WriteString(d.guardSQL())
 	for _, section := range [][]item{d.types, d.creates, d.adds, d.fills, d.rest} {
@@ -22,9 +22,9 @@ func (d *draft) text() string {
 }
 
 // placeholders are the three lines that every step begins with. The tests refuse a TODO.
-func placeholders(back bool, below int) string {
+func placeholders(back bool, target int) string {
 	if back {
-		return fmt.Sprintf("-- Release: TODO: back to whom, as in the Release line of step %d\n", below) +
+		return fmt.Sprintf("-- Release: TODO: back to whom, as in the Release line of step %d\n", target) +
 			"-- Data: TODO: what becomes of the rows, and what it refuses to lose\n" +
 			"-- Undo: TODO: what going up again brings back\n"
 	}
@@ -80,7 +80,7 @@ DECLARE
     END IF;
 END
 $$;
-`, strings.Join(declared, ""), strings.Join(names, " + "), d.below, strings.Join(phrases, ", "), strings.Join(names, ", "))
+`, strings.Join(declared, ""), strings.Join(names, " + "), d.target, strings.Join(phrases, ", "), strings.Join(names, ", "))
 }
 
 // archiveSQL keeps what is dropped next.
