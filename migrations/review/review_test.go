@@ -38,7 +38,11 @@ func TestOwnFinds(t *testing.T) {
 	for _, step := range steps {
 		for _, direction := range []string{"up", "down"} {
 			file := fmt.Sprintf("%06d_%s.%s.sql", step.Number, step.Name, direction)
-			files[file] = &fstest.MapFile{Data: []byte(strings.ReplaceAll(text(t, file), "-- allow validate", "-- validate"))}
+			sql := text(t, file)
+			if step.Number == 15 {
+				sql = strings.ReplaceAll(sql, "-- allow validate", "-- validate")
+			}
+			files[file] = &fstest.MapFile{Data: []byte(sql)}
 		}
 	}
 	findings, err := Own(files, steps)

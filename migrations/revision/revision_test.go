@@ -35,20 +35,36 @@ func withServer(m *testing.M) int {
 	return m.Run()
 }
 
-// repository returns a copy of the steps, in which the program can write, with schema.sql changed: each old text becomes the new.
+// repository returns a copy of the steps up to 15, in which the program can write, with schema.sql changed: each old text becomes
+// the new. What testdata holds is of step 15 too, so that these tests know nothing of the steps that come.
 func repository(t *testing.T, changes ...string) request {
 	t.Helper()
-	t.Chdir("../..")
 	r := request{dir: t.TempDir(), name: "try"}
 	r.texts = r.file("texts.txt")
-	write(t, r.texts, read(t, "docs/texts.txt"))
-	if err := os.CopyFS(r.dir, os.DirFS("migrations")); err != nil {
-		t.Fatal(err)
-	}
-	if len(changes) > 0 {
-		write(t, r.file("schema.sql"), replaced(t, read(t, r.file("schema.sql")), changes...))
+	write(t, r.texts, read(t, "testdata/texts.txt"))
+	write(t, r.file("schema.sql"), replaced(t, read(t, "testdata/schema.sql"), changes...))
+	t.Chdir("../..")
+	for _, name := range snapshots(t) {
+		for _, ending := range []string{"up.sql", "down.sql", "schema.txt"} {
+			name := strings.TrimSuffix(filepath.Base(name), "schema.txt") + ending
+			write(t, r.file(name), read(t, "migrations/"+name))
+		}
 	}
 	return r
+}
+
+// snapshots returns the files of the steps up to 15.
+func snapshots(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	for number := 1; number <= 15; number++ {
+		found, err := filepath.Glob(fmt.Sprintf("migrations/%06d_*.up.sql", number))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("step %d: %v and %v", number, found, err)
+		}
+		names = append(names, strings.TrimSuffix(found[0], "up.sql")+"schema.txt")
+	}
+	return names
 }
 
 func replaced(t *testing.T, text string, changes ...string) string {
@@ -336,7 +352,7 @@ CREATE INDEX project_licences_granted_by_idx ON project_licences (granted_by);
 			d.want(t, d.up, append(test.up, "-- Release: TODO", "-- Data: TODO", "-- Undo: TODO")...)
 			d.want(t, d.down, append(test.down, "-- Release: TODO", "-- Data: TODO", "-- Undo: TODO")...)
 			d.want(t, d.snapshot, "alembic_version: 8a037f13b4e5\n")
-			if want := replaced(t, read(t, "migrations/schema.sql"), test.changes...); d.schema != want {
+			if want := replaced(t, read(t, "migrations/revision/testdata/schema.sql"), test.changes...); d.schema != want {
 				t.Errorf("schema.sql was changed:\n%s", d.schema)
 			}
 			if !test.decide {
@@ -369,7 +385,7 @@ func TestDraftIsNoStep(t *testing.T) {
 // applications is schema.sql without the indexes that only this program makes: what create_all makes.
 func applications(t *testing.T) string {
 	t.Helper()
-	text, _, ok := strings.Cut(read(t, "migrations/schema.sql"), "-- One index for every")
+	text, _, ok := strings.Cut(read(t, "migrations/revision/testdata/schema.sql"), "-- One index for every")
 	if !ok {
 		t.Fatal("schema.sql has no such comment any more")
 	}
@@ -558,11 +574,7 @@ func TestRefresh(t *testing.T) {
 	if err := r.refresh(t.Context(), server, io.Discard); err == nil || !strings.Contains(err.Error(), left) {
 		t.Errorf("got %v", err)
 	}
-	names, err := filepath.Glob("migrations/*.schema.txt")
-	if err != nil || len(names) < 15 {
-		t.Fatalf("%d snapshots: %v", len(names), err)
-	}
-	for _, name := range names {
+	for _, name := range snapshots(t) {
 		old := read(t, name)
 		if filepath.Base(name) == filepath.Base(snapshotFile) {
 			old = want
@@ -576,7 +588,7 @@ func TestRefresh(t *testing.T) {
 	}
 
 	write(t, up, replaced(t, read(t, "migrations/000015_index_foreign_keys.up.sql"), "-- allow validate", "-- TODO"))
-	err = r.refresh(t.Context(), server, io.Discard)
+	err := r.refresh(t.Context(), server, io.Discard)
 	for _, left := range []string{"000015_index_foreign_keys.up.sql: line 30: validate", "000015_index_foreign_keys.up.sql: line 29 still says TODO"} {
 		if err == nil || !strings.Contains(err.Error(), left) {
 			t.Errorf("got %v, want %s", err, left)
