@@ -378,8 +378,11 @@ func (r *contentReader) addArchives() {
 		return
 	}
 	r.content.kind("archive", "bedbase")
-	for kind, table := range map[string]string{"archive": "namespace_archives", "bedbase": "bedbase_stats"} {
-		for _, row := range rows(r.t, r.conn, "SELECT a::text FROM "+table+" AS a") {
+	for kind, columns := range map[string]string{ // by name: the way back from a later step may leave them in another order
+		"archive": "id, namespace, file_path, creation_date, number_of_projects, file_size) FROM namespace_archives",
+		"bedbase": "id, gse, gsm, sample_name, genome, last_update_date, submission_date) FROM bedbase_stats",
+	} {
+		for _, row := range rows(r.t, r.conn, "SELECT ROW("+columns) {
 			r.content.add(kind, row[0])
 		}
 	}
