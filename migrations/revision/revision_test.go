@@ -301,7 +301,7 @@ CREATE INDEX project_licences_granted_by_idx ON project_licences (granted_by);
 				"CREATE INDEX projects_schema_id_idx", "CREATE INDEX projects_owner_id_idx ON projects (owner_id);\nCREATE INDEX projects_schema_id_idx",
 			},
 			up:      []string{"ALTER TABLE projects ADD COLUMN owner_id integer REFERENCES users (id) ON DELETE SET NULL;\n", "CREATE INDEX projects_owner_id_idx ON projects (owner_id);\n"},
-			down:    []string{"ALTER TABLE projects DROP COLUMN owner_id;"},
+			down:    []string{"BEGIN\n    IF projects_owner_id > 0", "$$;\n\n-- Hazard DELETES_DATA: Deletes all values in the column\nALTER TABLE projects DROP COLUMN owner_id;\n"}, // and nothing between
 			rows:    "UPDATE projects SET owner_id = 1",
 			refusal: "1 values of projects.owner_id",
 		},
@@ -329,6 +329,8 @@ CREATE INDEX project_licences_granted_by_idx ON project_licences (granted_by);
 			changes: []string{"'DELETE')", "'DELETE', 'MOVE')"},
 			up:      []string{"ALTER TYPE updatetypes ADD VALUE 'MOVE'"},
 			down:    []string{"ALTER TYPE updatetypes RENAME TO old_updatetypes;"},
+			rows:    "UPDATE sample_history SET change_type = 'MOVE'",
+			refusal: "1 rows of sample_history with a change_type of its own",
 		},
 		"value of an enum dropped": {
 			changes: []string{"'UPDATE', 'INSERT', 'DELETE')", "'UPDATE', 'INSERT')"},
