@@ -80,10 +80,8 @@ func (s Steps) recognise(db schema.Database) (position, error) {
 			return position{step: s[i].Number}, s.checkIndexes(db.Shape)
 		}
 	}
-	for i := len(s) - 1; i >= 0; i-- {
-		if missing, ok := s[i].lacksIndexes(db.Shape); ok {
-			return position{step: s[i].Number, missing: missing}, s.checkIndexes(db.Shape)
-		}
+	if at, ok := s.withoutIndexes(db.Shape); ok {
+		return at, s.checkIndexes(db.Shape)
 	}
 	for i := len(s) - 1; i >= 0; i-- {
 		if common, rest := db.Shape.Split(s[i].Shape); s[i].matches(common) && s[:i].lacks(rest) {
@@ -106,6 +104,17 @@ func (s Step) lacksIndexes(shape schema.Shape) (schema.Shape, bool) {
 		missing[difference.Object] = difference.Want
 	}
 	return missing, true
+}
+
+// withoutIndexes returns the step that a database is at but for indexes, if there is one: of several that with the fewest
+// missing, and the newest of those. One that lacks more may do more than make its indexes.
+func (s Steps) withoutIndexes(shape schema.Shape) (at position, ok bool) {
+	for _, step := range s {
+		if missing, matches := step.lacksIndexes(shape); matches && (!ok || len(missing) <= len(at.missing)) {
+			at, ok = position{step: step.Number, missing: missing}, true
+		}
+	}
+	return at, ok
 }
 
 // indexSQL makes the missing indexes.

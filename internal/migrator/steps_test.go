@@ -320,6 +320,46 @@ func TestRecognise(t *testing.T) {
 }
 
 // golang-migrate calls SetVersion and not Run for a version that has no file in the direction it is going.
+// A database that lacks indexes of several steps is at that one of them which it resembles most: the steps above it may do more
+// than make their indexes. Nothing but plain indexes can be made from a snapshot.
+func TestRecogniseWithoutIndexes(t *testing.T) {
+	const shape = "table a\ncolumn a.b: integer\ncolumn a.c: integer\n"
+	set := twoSteps()
+	for name, indexes := range map[string]string{
+		"000005_third":  "index a.a_b_idx: btree (b)\nindex a.a_c_idx: unique btree (c)\n",
+		"000006_fourth": "index a.a_b_idx: btree (b)\nindex a.a_c_idx: unique btree (c)\nindex a.later: gin (c)\n",
+		"000007_fifth":  "index a.a_b_idx: btree (b)\nindex a.a_c_idx: unique btree (c)\nindex a.later: btree (c) partial\n",
+	} {
+		for _, ending := range []string{".up.sql", ".down.sql"} {
+			set[name+ending] = set["000003_first"+ending]
+		}
+		set[name+".schema.txt"] = &fstest.MapFile{Data: []byte(shape + indexes)}
+	}
+	steps, err := Load(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for have, want := range map[string]struct {
+		step int
+		sql  string
+	}{
+		"":                             {5, "CREATE INDEX a_b_idx ON a USING btree (b);\nCREATE UNIQUE INDEX a_c_idx ON a USING btree (c);\n"},
+		"index a.a_b_idx: btree (b)\n": {5, "CREATE UNIQUE INDEX a_c_idx ON a USING btree (c);\n"},
+		"index a.a_b_idx: btree (b)\nindex a.later: gin (c)\n": {6, "CREATE UNIQUE INDEX a_c_idx ON a USING btree (c);\n"},
+		"index a.later: gin (c)\nindex a.a_c_idx: btree (c)\n": {0, ""},
+		"index a.later: btree (c) partial\n":                   {7, "CREATE INDEX a_b_idx ON a USING btree (b);\nCREATE UNIQUE INDEX a_c_idx ON a USING btree (c);\n"},
+	} {
+		parsed, err := schema.ParseShape(shape + have)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, ok := steps.withoutIndexes(parsed)
+		if ok != (want.step > 0) || at.step != want.step || at.indexSQL() != want.sql {
+			t.Errorf("%q: got step %d and %q, want %d and %q", have, at.step, at.indexSQL(), want.step, want.sql)
+		}
+	}
+}
+
 func TestDriverRecordsNothingThatDidNotRun(t *testing.T) {
 	d := &driver{version: 3}
 	if err := d.SetVersion(4, true); err != nil {
