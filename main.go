@@ -196,12 +196,13 @@ func (i interruption) Error() string {
 	return "interrupted by " + name
 }
 
-// interruptible returns a context that SIGINT and SIGTERM cancel. A second signal kills as usual.
+// interruptible returns a context that SIGINT and SIGTERM cancel. A second signal kills as usual, and so does one before the
+// runtime has started to listen, which takes it a thread of its own: nobody waits for that.
 func interruptible(parent context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(parent)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 		received := <-signals
 		signal.Stop(signals)
 		if number, ok := received.(syscall.Signal); ok {

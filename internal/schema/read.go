@@ -63,7 +63,8 @@ var (
 
 // NewReader returns a reader for the tables, enums and indexes of all the snapshots.
 func NewReader(snapshots []Shape) Reader {
-	return Reader{queries: place(strings.Split(Fill(catalogsSQL, snapshots), ";\n")...), tables: known(snapshots, "table")}
+	known := namesOf(snapshots)
+	return Reader{queries: place(strings.Split(known.fill(catalogsSQL), ";\n")...), tables: known["table"]}
 }
 
 // Script returns the queries of a look for a script that is to have one too: the first finds out, until the transaction ends, which
@@ -76,41 +77,39 @@ func Script(snapshots []Shape) (ours string, lines []string) {
 // Fill replaces {{tables}}, {{indexes}}, {{enums}} and {{relations}} (tables, indexes and the two version tables) in a query by
 // the names that the snapshots know, as the text of PostgreSQL arrays, and {{enum types}} by a list of expressions for the oids
 // of the enums. They are plain identifiers only.
-func Fill(query string, snapshots []Shape) string {
-	for placeholder, text := range map[string]func() string{
-		"{{tables}}":  func() string { return array(known(snapshots, "table")) },
-		"{{indexes}}": func() string { return array(known(snapshots, "index")) },
-		"{{enums}}":   func() string { return array(known(snapshots, "enum")) },
-		"{{relations}}": func() string {
-			relations := known(snapshots, "table", "index")
-			relations["schema_migrations"], relations["alembic_version"] = true, true
-			return array(relations)
-		},
-		"{{enum types}}": func() string {
-			types := []string{"NULL"}
-			for _, enum := range slices.Sorted(maps.Keys(known(snapshots, "enum"))) {
-				types = append(types, "to_regtype('"+enum+"')")
+func Fill(query string, snapshots []Shape) string { return namesOf(snapshots).fill(query) }
+
+// names are those of the objects that some snapshot has, without the tables that they belong to, by their kind.
+type names map[string]map[string]bool
+
+func namesOf(snapshots []Shape) names {
+	known := names{"table": {}, "index": {}, "enum": {}}
+	for _, snapshot := range snapshots {
+		for object := range snapshot {
+			kind, name, _ := strings.Cut(object, " ")
+			if of := known[kind]; of != nil {
+				of[name[strings.LastIndexByte(name, '.')+1:]] = true
 			}
-			return strings.Join(types, ", ")
-		},
-	} {
-		if strings.Contains(query, placeholder) { // to collect names takes time that a run with nothing to do can save
-			query = strings.ReplaceAll(query, placeholder, text())
 		}
 	}
-	return query
+	return known
 }
 
-func known(snapshots []Shape, kinds ...string) map[string]bool {
-	names := map[string]bool{}
-	for _, kind := range kinds {
-		for _, snapshot := range snapshots {
-			for _, name := range snapshot.Names(kind) {
-				names[name] = true
-			}
-		}
+func (n names) fill(query string) string {
+	relations := maps.Clone(n["table"])
+	maps.Copy(relations, n["index"])
+	relations["schema_migrations"], relations["alembic_version"] = true, true
+	types := []string{"NULL"}
+	for _, enum := range slices.Sorted(maps.Keys(n["enum"])) {
+		types = append(types, "to_regtype('"+enum+"')")
 	}
-	return names
+	return strings.NewReplacer(
+		"{{tables}}", array(n["table"]),
+		"{{indexes}}", array(n["index"]),
+		"{{enums}}", array(n["enum"]),
+		"{{relations}}", array(relations),
+		"{{enum types}}", strings.Join(types, ", "),
+	).Replace(query)
 }
 
 func array(names map[string]bool) string {
