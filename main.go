@@ -169,6 +169,8 @@ func success(outcome migrator.Outcome) string {
 		return "the plan is on standard output, nothing was done"
 	case !outcome.Changed:
 		return fmt.Sprintf("the database is at %s, nothing to do", to)
+	case outcome.From.Number == outcome.To.Number && outcome.Indexes > 0:
+		return fmt.Sprintf("the database was at %s already, now it has the %d indexes that were missing", to, outcome.Indexes)
 	case outcome.From.Number == outcome.To.Number:
 		return fmt.Sprintf("the database was at %s already, now it is on record", to)
 	case outcome.From.Number == 0:

@@ -1,16 +1,21 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"pephub-migrate/internal/config"
+	"pephub-migrate/internal/migrator"
+	"pephub-migrate/migrations"
 )
 
 // statementOn finds the table, or what belongs to it, that a statement of a pg_dump is about.
@@ -180,9 +185,13 @@ func TestMissingIndexes(t *testing.T) {
 	c := newCrowd(t)
 	for name, bring := range map[string]func(env map[string]string){
 		"up": func(env map[string]string) {
-			migrate(t, env).want(t, 0, `msg="made indexes that were missing" indexes="ix_schema_groups_name, ix_schemas_id"`, "now it is on record")
+			migrate(t, env).want(t, 0, `msg="made indexes that were missing" indexes="ix_schema_groups_name, ix_schemas_id"`,
+				"the database was at step 13 already, now it has the 2 indexes that were missing")
 		},
 		"plan": func(env map[string]string) {
+			migrate(t, environment(env["POSTGRES_DB"], "MIGRATE_TARGET", "13", "MIGRATE_ACTION", "plan")).want(t, 0,
+				"000013_add_archives_and_bedbase_stats.schema.txt has them, but for indexes that are missing.\n",
+				"-- Indexes that are missing and will be made: ix_schema_groups_name, ix_schemas_id.\n")
 			if got := c.planned(env); got != "" {
 				t.Fatal(got)
 			}
@@ -203,16 +212,58 @@ func TestMissingIndexes(t *testing.T) {
 	}
 }
 
-// What create_all makes of a release lacks the indexes that only this program makes. That it has filled its new tables does not make
-// of it a half-way database of the release before.
+// A session that reads a table and then writes to it must not find that the program has done the same with its locks.
+func TestMissingIndexesMakeNoDeadlock(t *testing.T) {
+	for name, target := range map[string]int{"own trigger": 13, "step pending": 14} {
+		t.Run(name, func(t *testing.T) {
+			db := newDatabase(t, v0111...)
+			application, conn, observer := connect(t, db), connect(t, db), connect(t, db)
+			execute(t, application, `
+				CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+				DROP INDEX ix_schemas_id`)
+			if target == 13 {
+				execute(t, application, "CREATE TRIGGER mine BEFORE UPDATE ON schemas FOR EACH ROW EXECUTE FUNCTION touch()")
+			}
+			execute(t, application, "SET deadlock_timeout = '100ms'; BEGIN; SELECT FROM schemas")
+			done := make(chan error)
+			go func() { done <- runOn(t, migrations.FS, conn, config.Config{Action: config.Up, Target: target}) }()
+			for len(query(t, observer, "SELECT pid::text FROM pg_locks WHERE NOT granted")) == 0 {
+				time.Sleep(10 * time.Millisecond)
+			}
+			execute(t, application, "UPDATE schemas SET description = description; COMMIT")
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// An index of the operator's own may have the name of one that a later step makes.
+func TestPlanPassesOverIndexOfLaterStep(t *testing.T) {
+	c := newCrowd(t)
+	db := newDatabase(t, v0111...)
+	env := environment(db, "MIGRATE_TARGET", "14")
+	migrate(t, env).want(t, 0)
+	execute(t, connect(t, db), "DROP TABLE schema_migrations; CREATE INDEX stars_project_id_idx ON stars (project_id)")
+	if got := c.planned(env); got != "" {
+		t.Fatal(got)
+	}
+}
+
+// What create_all makes of a release lacks the indexes that only this program makes. If its new tables are filled, it is no half-way
+// database of the release before; if they are empty it is, and the step has still to fill them.
 func TestNextReleaseMadeItself(t *testing.T) {
 	fsys := copySteps(t)
 	last := lastStep(t)
 	const header = "-- Release: pepdbagent 0.13.0.\n-- Data: stays.\n-- Undo: drops licences.\n"
+	const project = `
+		INSERT INTO users (namespace, number_of_projects, number_of_schemas) VALUES ('ann', 1, 0);
+		INSERT INTO projects (namespace, name, tag, digest, config, private, number_of_samples, number_of_stars, submission_date)
+		VALUES ('ann', 'p', 'default', 'd', '{}', false, 0, 0, now());`
 	const create = "CREATE TABLE licences (id serial PRIMARY KEY, project_id integer REFERENCES projects (id) ON DELETE CASCADE);"
 	name := fmt.Sprintf("%06d_add_licences", last.Number+1)
 	for ending, text := range map[string]string{
-		".up.sql":   header + create + "CREATE INDEX licences_project_id_idx ON licences (project_id);",
+		".up.sql":   header + create + "\nCREATE INDEX licences_project_id_idx ON licences (project_id);\nINSERT INTO licences (project_id) SELECT id FROM projects;",
 		".down.sql": header + "DROP TABLE licences;",
 		".schema.txt": "alembic_version: " + last.Revision + "\n" + last.Shape.String() + `column licences.id: integer not null default nextval('licences_id_seq'::regclass)
 column licences.project_id: integer
@@ -242,4 +293,26 @@ table licences
 		t.Errorf("not as the steps make it:\n%s", diff(whole, got))
 	}
 	wantRows(t, db, "SELECT id::text FROM licences", "1")
+
+	db = newDatabaseNamed(t, "empty")
+	conn = connect(t, db)
+	if err := move(t, migrations.FS, db, config.Up, 0); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, conn, project+create)
+	steps, err := migrator.New(fsys, config.Config{Action: config.Check}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pending := fmt.Sprintf("the database is at step %d (%s), pending: %d add_licences", last.Number, last.Release, last.Number+1)
+	if _, err := steps.Check(t.Context(), conn.PgConn()); !errors.Is(err, migrator.ErrPending) || !strings.Contains(err.Error(), pending) {
+		t.Errorf("check ended with %v", err)
+	}
+	if err := move(t, fsys, db, config.Up, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := schemaOf(t, db); got != whole {
+		t.Errorf("not as the steps make it, where the tables are empty:\n%s", diff(whole, got))
+	}
+	wantRows(t, db, "SELECT l.id || ' of ' || p.name FROM licences AS l JOIN projects AS p ON p.id = l.project_id", "1 of p")
 }

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -143,8 +144,8 @@ func variables() map[string]bool {
 }
 
 // isServiceLink knows, by what follows the Service's name, what Kubernetes sets in every pod beside a Service.
-func isServiceLink(rest string) bool {
-	return strings.HasPrefix(rest+"_", "SERVICE_") || strings.HasPrefix(rest+"_", "PORT_")
+func isServiceLink(name string) bool {
+	return regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`).MatchString(name)
 }
 
 // refuseUnknown catches MIGRATE_TARGT, which would otherwise mean "up to the newest" without a word, and MIGRATION_DIR, which
@@ -152,9 +153,9 @@ func isServiceLink(rest string) bool {
 func refuseUnknown(names map[string]bool) error {
 	for _, assignment := range os.Environ() {
 		name, _, _ := strings.Cut(assignment, "=")
-		word, rest, more := strings.Cut(name, "_")
+		word, _, more := strings.Cut(name, "_")
 		likeOurs := more && slices.Contains([]string{"MIGRATE", "MIGRATION", "MIGRATIONS"}, word)
-		if likeOurs && !names[name] && !isServiceLink(rest) {
+		if likeOurs && !names[name] && !isServiceLink(name) {
 			return fmt.Errorf("%s is not a variable of this program; correct its name or unset it", name)
 		}
 	}

@@ -48,10 +48,10 @@ func with(base map[string]string, more ...string) map[string]string {
 var basic = map[string]string{"POSTGRES_HOST": "db", "POSTGRES_DB": "pep-db", "POSTGRES_USER": "pephub"}
 
 func TestDefaults(t *testing.T) {
-	for _, service := range []string{"MIGRATE", "MIGRATION", "MIGRATIONS"} {
+	for _, service := range []string{"MIGRATE", "MIGRATION", "MIGRATIONS", "MIGRATION_DB"} {
 		t.Run("Kubernetes' own of a Service "+service, func(t *testing.T) {
 			setenv(t, with(basic, service+"_PORT_80_TCP", "tcp://10.0.0.1:80", service+"_PORT", "tcp://10.0.0.1:80",
-				service+"_SERVICE_HOST", "10.0.0.1", service+"_SERVICE_PORT_HTTP", "80"))
+				service+"_SERVICE_HOST", "10.0.0.1", service+"_SERVICE_PORT_HTTP", "80", service+"_PORT_80_TCP_ADDR", "10.0.0.1"))
 			if _, err := FromEnv(); err != nil {
 				t.Error(err)
 			}

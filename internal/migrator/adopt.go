@@ -127,12 +127,31 @@ func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, lef
 	return nil
 }
 
+// settle decides between two ways to see a database by whether tables hold rows. Within a transaction it keeps them from being
+// filled meanwhile.
+func (m *Migrator) settle(ctx context.Context, conn *pgconn.PgConn, at position) (position, error) {
+	if at.ifEmpty == nil {
+		return at, nil
+	}
+	tables := at.ifEmpty.leftovers.Names("table")
+	if conn.TxStatus() == 'T' && len(tables) > 0 {
+		if _, err := conn.Exec(ctx, lockSQL(tables)).ReadAll(); err != nil {
+			return at, fmt.Errorf("lock tables of a newer release: %w", err)
+		}
+	}
+	full, err := filled(ctx, conn, tables)
+	if err != nil || len(full) > 0 {
+		return at, err
+	}
+	return *at.ifEmpty, nil
+}
+
 // makeIndexes makes those indexes of the step that the database is at which it lacks: the steps may expect them.
 func (m *Migrator) makeIndexes(ctx context.Context, conn *pgconn.PgConn, at position) error {
 	if len(at.missing) == 0 {
 		return nil
 	}
-	if _, err := conn.Exec(ctx, at.indexSQL()).ReadAll(); err != nil {
+	if _, err := conn.Exec(ctx, m.steps.indexSQL(at, m.target.Number)).ReadAll(); err != nil {
 		return fmt.Errorf("%w: make missing indexes: %w", ErrStep, err)
 	}
 	m.log.Info("made indexes that were missing", "indexes", strings.Join(slices.Sorted(slices.Values(at.missing.Names("index"))), ", "))

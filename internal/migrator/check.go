@@ -95,14 +95,14 @@ func (m *Migrator) assessOnce(ctx context.Context, conn *pgconn.PgConn) (assessm
 	if m.compatible(db) {
 		return assessment{outcome: Outcome{Newer: db.Version()}}, nil
 	}
-	at, err := m.locate(db)
+	brief, cancel := m.briefly(ctx)
+	defer cancel()
+	at, err := m.locate(brief, conn, db)
 	from, _ := m.steps.find(at.step)
 	found := assessment{outcome: Outcome{From: from, To: m.target}, db: db, at: at}
 	if err != nil || m.done(db, at) {
-		return found, err
+		return found, passing(err)
 	}
-	brief, cancel := m.briefly(ctx)
-	defer cancel()
 	full, err := filled(brief, conn, at.leftovers.Names("table"))
 	if err != nil {
 		return found, passing(err)

@@ -53,6 +53,7 @@ type Outcome struct {
 	Newer    int    // the step of a newer image at which an application of this one can work; otherwise 0
 	Changed  bool   // false if there was nothing to do
 	Rows     int64  // how many rows the steps' statements have written
+	Indexes  int    // how many that the step From lacks were made
 	Plan     string // what would be done, instead of doing it
 	Progress bool   // whether somebody, this instance or another, got on with the job
 }
@@ -101,7 +102,7 @@ func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, e
 	if err != nil {
 		return Outcome{}, err
 	}
-	if at, err := m.locate(db); err == nil && m.done(db, at) {
+	if at, err := m.steps.recognise(db); err == nil && m.done(db, at) {
 		return Outcome{From: m.target, To: m.target}, nil
 	}
 	if m.compatible(db) {
@@ -132,8 +133,11 @@ func (m *Migrator) briefly(ctx context.Context) (context.Context, context.Cancel
 }
 
 // locate recognises where the database is, and refuses to go the wrong way from there.
-func (m *Migrator) locate(db schema.Database) (position, error) {
+func (m *Migrator) locate(ctx context.Context, conn *pgconn.PgConn, db schema.Database) (position, error) {
 	at, err := m.steps.recognise(db)
+	if err == nil {
+		at, err = m.settle(ctx, conn, at)
+	}
 	switch {
 	case err != nil:
 		return at, err
@@ -178,7 +182,7 @@ func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn, db sc
 
 // move takes the database that was read to the target, whichever way that is.
 func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Database, watcher *watcher) (Outcome, error) {
-	at, err := m.locate(db)
+	at, err := m.locate(ctx, conn, db)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -197,9 +201,6 @@ func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Data
 		return outcome, err
 	}
 	m.logPosition(db, from)
-	if err := m.makeIndexes(ctx, conn, at); err != nil {
-		return outcome, err
-	}
 	// With the last step, to save the way there and back.
 	finish := m.recordSQL(db) + "\n"
 	if at.step > 0 {
@@ -208,6 +209,10 @@ func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Data
 		}
 		finish += m.handBackSQL(present(db, at)) + "\n"
 	}
+	if err := m.makeIndexes(ctx, conn, at); err != nil {
+		return outcome, err
+	}
+	outcome.Indexes = len(at.missing)
 	finish += m.reader.SQL()
 	var results []*pgconn.Result
 	if outcome.Progress, outcome.Rows, results, err = m.run(ctx, conn, at.step, finish, watcher); err != nil {

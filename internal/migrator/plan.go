@@ -60,7 +60,7 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assess
 		parts = append(parts, title("Triggers and rules of your own stand still"), dedent(m.standStillSQL()))
 	}
 	if len(at.missing) > 0 {
-		parts = append(parts, title("Indexes that are missing"), at.indexSQL())
+		parts = append(parts, title("Indexes that are missing"), m.steps.indexSQL(at, m.target.Number))
 	}
 	for _, step := range found.pending {
 		parts = append(parts, title(fmt.Sprintf("Step %d: %s", step.Number, step.Name)), step.up)
@@ -176,6 +176,10 @@ func (m *Migrator) result(db schema.Database, at position) string {
 	shape := m.target.Shape
 	if at.step == m.target.Number {
 		shape, _ = db.Shape.Split(m.target.Shape)
+		maps.DeleteFunc(shape, func(object, _ string) bool { // as wanted does
+			_, known := m.target.Shape[object]
+			return !known && strings.HasPrefix(object, "index ")
+		})
 		maps.Copy(shape, at.missing)
 	}
 	alembic := m.target.Revision

@@ -50,6 +50,10 @@ type position struct {
 	// missing are indexes of the step that the database lacks: an application makes none that are only this program's, and an
 	// operator may have dropped one.
 	missing schema.Shape
+
+	// ifEmpty is where the database is instead if the leftovers of that position hold no rows: then nobody has worked at this
+	// step yet, which may fill those tables from others. It is nil if there is but one way to see the database.
+	ifEmpty *position
 }
 
 // recognise finds the step that the database is at. The shape decides. What the two version tables say is evidence of
@@ -80,25 +84,51 @@ func (s Steps) recognise(db schema.Database) (position, error) {
 			return position{step: s[i].Number}, s.checkIndexes(db.Shape)
 		}
 	}
-	if at, ok := s.withoutIndexes(db.Shape); ok {
+	at, lacking := s.withoutIndexes(db.Shape)
+	before, fits := s.withLeftovers(db.Shape)
+	switch {
+	case lacking && fits:
+		at.ifEmpty = &before
 		return at, s.checkIndexes(db.Shape)
-	}
-	for i := len(s) - 1; i >= 0; i-- {
-		if common, rest := db.Shape.Split(s[i].Shape); s[i].matches(common) && s[:i].lacks(rest) {
-			return position{step: s[i].Number, leftovers: rest}, s.checkIndexes(common)
-		}
+	case lacking:
+		return at, s.checkIndexes(db.Shape)
+	case fits:
+		common, _ := db.Shape.Split(s[before.step-s[0].Number].Shape)
+		return before, s.checkIndexes(common)
 	}
 	return position{}, s.nearest(db.Shape)
 }
 
-// plainIndex is what a snapshot says of an index that can be made from it: no expression, no condition.
-var plainIndex = regexp.MustCompile(`^(unique )?(btree|hash|gist|gin|spgist|brin) (\([^()]+\))$`)
+// withLeftovers returns the newest step that a database is at but for tables and enums of later steps, if there is one.
+func (s Steps) withLeftovers(shape schema.Shape) (at position, ok bool) {
+	for i := len(s) - 1; i >= 0; i-- {
+		if common, rest := shape.Split(s[i].Shape); s[i].matches(common) && s[:i].lacks(rest) {
+			return position{step: s[i].Number, leftovers: rest}, true
+		}
+	}
+	return position{}, false
+}
 
-// lacksIndexes returns the indexes that a database lacks to be at the step, and whether that is all that is different.
-func (s Step) lacksIndexes(shape schema.Shape) (schema.Shape, bool) {
+// withoutIndexes returns the step that a database is at but for indexes, if there is one: of several that with the fewest
+// missing, and the newest of those. One that lacks more may do more than make its indexes.
+func (s Steps) withoutIndexes(shape schema.Shape) (at position, ok bool) {
+	for i, step := range s {
+		for _, snapshot := range step.shapes() {
+			missing, matches := s[:i+1].lackedIndexes(shape, snapshot)
+			if matches && (!ok || len(missing) <= len(at.missing)) {
+				at, ok = position{step: step.Number, missing: missing}, true
+			}
+		}
+	}
+	return at, ok
+}
+
+// lackedIndexes returns the indexes that a shape lacks to be that of the snapshot, and whether that is all that is different, and
+// every one of them can be made.
+func (s Steps) lackedIndexes(shape, snapshot schema.Shape) (schema.Shape, bool) {
 	missing := schema.Shape{}
-	for _, difference := range shape.Diff(s.Shape) {
-		if !strings.HasPrefix(difference.Object, "index ") || difference.Have != "" || !plainIndex.MatchString(difference.Want) {
+	for _, difference := range shape.Diff(snapshot) {
+		if !isMissingIndex(difference) || s.createIndex(difference.Object) == "" {
 			return nil, false
 		}
 		missing[difference.Object] = difference.Want
@@ -106,26 +136,38 @@ func (s Step) lacksIndexes(shape schema.Shape) (schema.Shape, bool) {
 	return missing, true
 }
 
-// withoutIndexes returns the step that a database is at but for indexes, if there is one: of several that with the fewest
-// missing, and the newest of those. One that lacks more may do more than make its indexes.
-func (s Steps) withoutIndexes(shape schema.Shape) (at position, ok bool) {
-	for _, step := range s {
-		if missing, matches := step.lacksIndexes(shape); matches && (!ok || len(missing) <= len(at.missing)) {
-			at, ok = position{step: step.Number, missing: missing}, true
-		}
-	}
-	return at, ok
+func isMissingIndex(d schema.Difference) bool {
+	return strings.HasPrefix(d.Object, "index ") && d.Have == ""
 }
 
-// indexSQL makes the missing indexes.
-func (p position) indexSQL() string {
-	var sql strings.Builder
-	for _, object := range slices.Sorted(maps.Keys(p.missing)) {
-		match := plainIndex.FindStringSubmatch(p.missing[object])
-		table, index, _ := strings.Cut(strings.TrimPrefix(object, "index "), ".")
-		fmt.Fprintf(&sql, "CREATE %sINDEX %s ON %s USING %s %s;\n", strings.ToUpper(match[1]), index, table, match[2], match[3])
+// createIndex returns the statement by which the last of the steps that does so makes an index, or nothing. A snapshot does not
+// say enough of one to make it: neither its operator classes nor its order, expressions and conditions.
+func (s Steps) createIndex(object string) string {
+	table, index, _ := strings.Cut(strings.TrimPrefix(object, "index "), ".")
+	statement := regexp.MustCompile(`(?m)^CREATE (UNIQUE )?INDEX (IF NOT EXISTS )?` + regexp.QuoteMeta(index+" ON "+table) + ` [^;]*;`)
+	for _, step := range slices.Backward(s) {
+		if found := statement.FindString(step.up); found != "" {
+			return found
+		}
 	}
-	return sql.String()
+	return ""
+}
+
+// indexSQL makes the missing indexes. Where steps follow, which may need more than CREATE INDEX of a table, it takes the strongest
+// lock at once: to raise a lock makes deadlocks.
+func (s Steps) indexSQL(at position, target int) string {
+	known := s[:at.step-s[0].Number+1]
+	var sql strings.Builder
+	tables := map[string]bool{}
+	for _, object := range slices.Sorted(maps.Keys(at.missing)) {
+		sql.WriteString(known.createIndex(object) + "\n")
+		table, _, _ := strings.Cut(strings.TrimPrefix(object, "index "), ".")
+		tables[table] = true
+	}
+	if at.step == target {
+		return sql.String()
+	}
+	return lockSQL(slices.Sorted(maps.Keys(tables))) + ";\n" + sql.String()
 }
 
 // lacks reports whether none of the tables and enums in rest is known to these steps.
@@ -146,13 +188,15 @@ func (s Steps) makesAll(leftovers schema.Shape) bool {
 	})
 }
 
-// makes reports whether a table among the leftovers looks as one of the steps leaves it, and whether the first of those is on
-// the way to the target and makes it only where it is missing, and so can live with it as it is.
+// makes reports whether a table among the leftovers looks as one of the steps leaves it, but for indexes, and whether the first of
+// those is on the way to the target and makes it only where it is missing, and so can live with it as it is.
 func (s Steps) makes(table string, leftovers schema.Shape, target int) (ok, keeps bool) {
 	wanted := schema.Shape{"table " + table: ""}
 	have, _ := leftovers.Split(wanted)
 	for _, step := range s {
-		if want, _ := step.Shape.Split(wanted); len(want) > 0 && len(have.Diff(want)) == 0 {
+		want, _ := step.Shape.Split(wanted)
+		differs := slices.ContainsFunc(have.Diff(want), func(d schema.Difference) bool { return !isMissingIndex(d) })
+		if len(want) > 0 && !differs {
 			return true, step.Number <= target && strings.Contains(step.up, "CREATE TABLE IF NOT EXISTS "+table+" ")
 		}
 	}

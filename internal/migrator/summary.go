@@ -71,7 +71,7 @@ func (a assessment) summary(sizes map[string]tableSize) string {
 	if from.Number == 0 {
 		say("Schema %s is empty.", db.Schema)
 	} else {
-		say("Schema %s is at step %d (%s): %s.", db.Schema, from.Number, from.Release, from.likeness(db.Shape, a.at.leftovers))
+		say("Schema %s is at step %d (%s): %s.", db.Schema, from.Number, from.Release, from.likeness(db.Shape, a.at))
 	}
 	say("schema_migrations %s. alembic_version %s.", inRecord(db.Recorded), inRecord(db.Alembic))
 	if len(c.keep) > 0 {
@@ -79,6 +79,10 @@ func (a assessment) summary(sizes map[string]tableSize) string {
 	}
 	if len(c.drop) > 0 {
 		say("Tables that a newer application has made, which are empty and make way: %s.", strings.Join(c.drop, ", "))
+	}
+	if len(a.at.missing) > 0 {
+		say("Indexes that are missing and will be made: %s.", strings.Join(slices.Sorted(slices.Values(a.at.missing.Names("index"))), ", "))
+		say("  While one is made, nobody can write to its table; the time for that is not in the estimate.")
 	}
 	var whole time.Duration
 	for _, step := range a.pending {
@@ -110,13 +114,18 @@ func printable(r rune) rune {
 }
 
 // likeness says why a shape is taken for this step's.
-func (s Step) likeness(shape, leftovers schema.Shape) string {
-	objects := len(shape) - len(leftovers)
+func (s Step) likeness(shape schema.Shape, at position) string {
+	objects := len(shape) - len(at.leftovers)
 	common, _ := shape.Split(s.Shape)
+	maps.Copy(common, at.missing)
+	like := fmt.Sprintf("as %06d_%s.schema.txt has them", s.Number, s.Name)
 	if len(common.Diff(s.Shape)) > 0 {
-		return fmt.Sprintf("its %d objects are those of a known variant", objects)
+		like = "those of a known variant"
 	}
-	return fmt.Sprintf("its %d objects are as %06d_%s.schema.txt has them", objects, s.Number, s.Name)
+	if len(at.missing) > 0 {
+		like += ", but for indexes that are missing"
+	}
+	return fmt.Sprintf("its %d objects are %s", objects, like)
 }
 
 func inRecord(record string) string {
