@@ -66,10 +66,10 @@ func (c *catalogs) takeColumn(row [][]byte) {
 	if isTrue(row[5]) {
 		added.definition += " not null"
 	}
-	switch generated, identity := isTrue(row[6]), isTrue(row[7]); {
-	case generated:
+	switch generated, identity := string(row[6]), string(row[7]); {
+	case generated != "":
 		added.definition, added.computed = added.definition+" generated", true
-	case identity:
+	case identity != "":
 		added.definition, added.computed = added.definition+" identity", true
 	}
 	c.columns[table] = append(c.columns[table], added)
@@ -109,7 +109,7 @@ func (c *catalogs) describe() {
 
 func (c *catalogs) takeConstraint(row [][]byte) {
 	table, ok := c.table(row[0])
-	if !ok {
+	if !ok || string(row[2]) == "n" { // NOT NULL in PostgreSQL 18, which the columns say
 		return
 	}
 	kinds := map[string]string{"p": "primary key", "u": "unique", "f": "foreign key", "c": "check"}
@@ -120,7 +120,7 @@ func (c *catalogs) takeConstraint(row [][]byte) {
 	if row[3] != nil {
 		definition += " (" + c.names(row[0], row[3]) + ")"
 	}
-	if row[4] != nil {
+	if string(row[4]) != "0" {
 		definition += " references " + string(row[5]) + " (" + c.names(row[4], row[6]) + ")"
 	}
 	actions := map[string]string{"c": "cascade", "n": "set null", "d": "set default", "r": "restrict"}

@@ -3,7 +3,9 @@
 --
 -- A session that is new has all its caches to fill, and most of the time goes into that and into planning. So there are many
 -- small queries, which go to the server together, each on one catalog by its index, without a join. The oids are looked up once
--- for all of them, and kept in a setting, which a subquery reads: a mere expression would be evaluated again for each row.
+-- for all of them, and kept in a setting, which a subquery reads: a mere expression would be evaluated again for each row. Other
+-- values stand in subqueries too: for a constant the planner reads the statistics of the column, which costs a new session more than
+-- the query. What little can be left out of the result without one is left to catalogs.go.
 --
 -- None of it opens one of PEPhub's tables, as pg_get_constraintdef and pg_get_indexdef do: they would queue behind the very
 -- migration that a waiting instance is looking at.
@@ -12,8 +14,8 @@ SELECT set_config(
     ARRAY(
         SELECT oid
         FROM pg_class
-        WHERE relnamespace = to_regnamespace(quote_ident(current_schema()))
-            AND relname = ANY ('{{relations}}')
+        WHERE relnamespace = (SELECT to_regnamespace(quote_ident(current_schema()))::oid)
+            AND relname = ANY ((SELECT '{{relations}}'::name[])::name[])
     )::text,
     true
 );
@@ -34,11 +36,11 @@ WHERE oid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oi
 -- Collation 100 is "default".
 SELECT
     attrelid, attnum, quote_ident(attname), format_type(atttypid, atttypmod),
-    CASE WHEN attcollation NOT IN (0, 100) THEN attcollation::regcollation END,
-    attnotnull, attgenerated <> '', attidentity <> ''
+    CASE WHEN attcollation <> ALL ((SELECT '{0,100}'::oid[])::oid[]) THEN attcollation::regcollation END,
+    attnotnull, attgenerated, attidentity
 FROM pg_attribute
 WHERE attrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[])
-    AND attnum > 0
+    AND attnum > (SELECT 0)
     AND NOT attisdropped;
 
 -- The relation is not passed to pg_get_expr, which would open it; only the expression of a generated column needs it, which
@@ -47,13 +49,11 @@ SELECT adrelid, adnum, CASE WHEN strpos(adbin::text, '{VAR ') = 0 THEN pg_get_ex
 FROM pg_attrdef
 WHERE adrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[]);
 
--- PostgreSQL 18 has rows of type n for NOT NULL, which the columns say.
 SELECT
-    conrelid, quote_ident(conname), contype, conkey, nullif(confrelid, 0), confrelid::regclass, confkey,
+    conrelid, quote_ident(conname), contype, conkey, confrelid, confrelid::regclass, confkey,
     confmatchtype, confupdtype, confdeltype, condeferrable, convalidated
 FROM pg_constraint
-WHERE conrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[])
-    AND contype <> 'n';
+WHERE conrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[]);
 
 SELECT indexrelid, indrelid, indkey, indisunique, indpred IS NOT NULL, indisvalid
 FROM pg_index
@@ -61,19 +61,21 @@ WHERE indexrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid
 
 -- What a column owns beside sequences, an index for example, has no type.
 SELECT
-    objid::regclass, (SELECT format_type(seqtypid, NULL) FROM pg_sequence WHERE seqrelid = objid), refobjid, refobjsubid
+    objid::regclass, (SELECT seqtypid::regtype FROM pg_sequence WHERE seqrelid = objid), refobjid, refobjsubid
 FROM pg_depend
-WHERE refclassid = 'pg_class'::regclass
+WHERE refclassid = (SELECT 'pg_class'::regclass::oid)
     AND refobjid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[])
-    AND refobjsubid > 0
-    AND classid = 'pg_class'::regclass
-    AND deptype IN ('a', 'i');
+    AND refobjsubid > (SELECT 0)
+    AND classid = (SELECT 'pg_class'::regclass::oid)
+    AND deptype = ANY ((SELECT '{a,i}'::"char"[])::"char"[]);
 
 SELECT enumtypid::regtype, enumlabel
 FROM pg_enum
-WHERE enumtypid IN ({{enum types}})
+WHERE enumtypid = ANY ((SELECT ARRAY[{{enum types}}]::oid[])::oid[])
 ORDER BY enumsortorder;
 
 SELECT description
 FROM pg_description
-WHERE classoid = 'pg_class'::regclass AND objoid = to_regclass('schema_migrations') AND objsubid = 0
+WHERE classoid = (SELECT 'pg_class'::regclass::oid)
+    AND objoid = (SELECT to_regclass('schema_migrations')::oid)
+    AND objsubid = (SELECT 0)

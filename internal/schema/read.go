@@ -124,7 +124,7 @@ func (r Reader) Around() Reader {
 
 // Read looks at the database.
 func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error) {
-	results, err := conn.Exec(ctx, r.SQL()).ReadAll()
+	results, err := conn.Exec(ctx, briefly(conn)+r.SQL()).ReadAll()
 	if err != nil {
 		return Database{}, fmt.Errorf("read the database's shape: %w", err)
 	}
@@ -169,11 +169,19 @@ type Place struct {
 // is asked outside a transaction waits for locks no longer than a second.
 func Ask(ctx context.Context, conn *pgconn.PgConn, queries ...string) (Place, []*pgconn.Result, error) {
 	queries = place(queries...)
-	results, err := conn.Exec(ctx, strings.Join(queries, ";\n")).ReadAll()
+	results, err := conn.Exec(ctx, briefly(conn)+strings.Join(queries, ";\n")).ReadAll()
 	if err != nil {
 		return Place{}, nil, err
 	}
 	return split(results, len(queries))
+}
+
+// briefly is what goes before a look without a transaction of our own, which has set its limit: somebody may keep a table locked.
+func briefly(conn *pgconn.PgConn) string {
+	if conn.TxStatus() == 'I' {
+		return "SET LOCAL lock_timeout = '1s';\n"
+	}
+	return ""
 }
 
 // errHalf means that what speaks there is not PostgreSQL.

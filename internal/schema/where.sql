@@ -1,5 +1,4 @@
--- Every name is to mean what it means to pepdbagent, which never qualifies one. Somebody may keep a version table locked: a
--- transaction of our own has set its limit before, and left a setting by which it can be told.
+-- Every name is to mean what it means to pepdbagent, which never qualifies one.
 SELECT
     set_config(
         'search_path',
@@ -11,7 +10,4 @@ SELECT
         true
     ) AS schema,
     pg_is_in_recovery() AS standby,
-    set_config('quote_all_identifiers', 'off', true),
-    CASE
-        WHEN coalesce(current_setting('pephub_migrate.allow_data_loss', true), '') = '' THEN set_config('lock_timeout', '1s', true)
-    END
+    set_config('quote_all_identifiers', 'off', true)
