@@ -175,3 +175,24 @@ func alterations(object, definition string) []string {
 	}
 	return nil
 }
+
+// A look waits for a lock no longer than a second, or than the transaction that it is part of, and leaves no setting behind.
+func TestLookWaitsBriefly(t *testing.T) {
+	conn := connect(t, newDatabase(t))
+	for _, test := range []struct{ before, during, after string }{
+		{"SET lock_timeout = '8s'", "1s", "8s"},
+		{"BEGIN; SET LOCAL lock_timeout = '7s'", "7s", "7s"},
+	} {
+		execute(t, conn, test.before)
+		_, results, err := schema.Ask(t.Context(), conn.PgConn(), "SHOW lock_timeout")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(results[0].Rows[0][0]); got != test.during {
+			t.Errorf("after %s it is %s during a look, want %s", test.before, got, test.during)
+		}
+		if got := query(t, conn, "SHOW lock_timeout"); !slices.Equal(got, []string{test.after}) {
+			t.Errorf("after %s and a look it is %s, want %s", test.before, got, test.after)
+		}
+	}
+}
