@@ -13,6 +13,10 @@
 //	guard     a down file drops rows, and nothing before it reads pephub_migrate.allow_data_loss or writes them to archived_...
 //	dynamic   what an EXECUTE, a DO block or a function does is not to be read in the file
 //
+// An archive holds a column that its query takes as it is, or with another type, from the table itself: neither what an expression
+// makes of it nor what is joined. For a column that goes its author says by a WHERE which rows matter. A table that goes leaves
+// all its columns, of all rows.
+//
 // A down file is held to guard and dynamic alone. A CHECK (c IS NOT NULL) that an earlier step added lets SET NOT NULL go without
 // a scan. A shape does not have its text, so it is known by its name, which ends with _not_null.
 //

@@ -36,7 +36,7 @@ type reviewer struct {
 	columns  map[column]string // that were there before: the definition
 	keys     map[string]string // by table: the columns of its primary key
 	spelled  map[string]string // by name: how SQL spells it
-	archived map[column]bool   // what an archived_... table holds by now: "" is any of a table's columns, "*" is all
+	archived map[column]rows   // what archived_... tables hold by now, "*" if it is whatever a table has
 	guarded  bool              // the file has asked whether data may be lost
 
 	added   map[column]bool   // columns that the step adds
@@ -56,7 +56,7 @@ func newReviewer(before schema.Shape, down bool) *reviewer {
 	r := &reviewer{
 		down:   down,
 		tables: map[string]bool{}, enums: map[string]bool{}, columns: map[column]string{},
-		keys: map[string]string{}, spelled: map[string]string{}, archived: map[column]bool{},
+		keys: map[string]string{}, spelled: map[string]string{}, archived: map[column]rows{},
 		added: map[column]bool{}, filled: map[column]bool{}, checked: map[column]bool{},
 		claims: map[column]column{}, proved: map[column]bool{},
 	}
@@ -132,12 +132,12 @@ func (r *reviewer) rewrites(table, problem, safer string) {
 	}
 }
 
-// loses reports what takes away the rows of a table, or a column if it has a name, unless they are in an archive by now.
-func (r *reviewer) loses(c column, problem string) {
+// loses reports what takes away so many rows of a table, or of a column if it has a name, unless they are in an archive by now.
+func (r *reviewer) loses(c column, gone rows, problem string) {
 	switch {
 	case isArchive(c.table): // of this step or of one before: it is kept until the operator drops it
 		r.loss(problem+", which holds what was to be kept", "leave it to the operator")
-	case r.tables[c.table] && !r.archived[c] && !r.archived[column{c.table, "*"}]:
+	case r.tables[c.table] && !r.inArchive(c, gone):
 		archive, columns := "archived_"+c.table, "*"
 		if c.name != "" {
 			archive += "_" + c.name
@@ -194,7 +194,7 @@ func (r *reviewer) statement(s item) {
 		for _, relation := range s.list("relations") {
 			table := tableOf(relation.node)
 			existing = existing || r.tables[table]
-			r.loses(column{table, ""}, "TRUNCATE of "+table)
+			r.loses(column{table, ""}, all, "TRUNCATE of "+table)
 		}
 		if existing {
 			r.cascades(s.node)
@@ -245,75 +245,30 @@ func (r *reviewer) keeps(i item) {
 		}
 	case "InsertStmt":
 		if isArchive(tableOf(i.node.node("relation"))) {
-			r.archives(i.item("selectStmt"), nil)
-			r.archives(item{"SelectStmt", node{"withClause": i.node["withClause"]}}, nil)
+			r.archives(i.item("selectStmt"), i.node)
 		}
 	}
-}
-
-// archives takes note of the tables that a query takes its rows from, and of their columns: those that the SELECT next to the
-// table names, here given.
-func (r *reviewer) archives(query item, names []string) {
-	switch query.kind {
-	case "RangeVar":
-		for _, name := range append(names, "") {
-			r.archived[column{tableOf(query.node), name}] = true
-		}
-	case "JoinExpr":
-		r.archives(query.item("larg"), names)
-		r.archives(query.item("rarg"), names)
-	case "RangeSubselect":
-		r.archives(query.item("subquery"), nil)
-	case "DeleteStmt":
-		if returned := named(query.node, "returningList"); returned != nil {
-			r.archives(item{"RangeVar", query.node.node("relation")}, returned)
-		}
-	case "SelectStmt":
-		for _, from := range query.list("fromClause") {
-			r.archives(from, named(query.node, "targetList"))
-		}
-		for _, with := range query.node.node("withClause").list("ctes") {
-			r.archives(with.item("ctequery"), nil)
-		}
-		for _, side := range []string{"larg", "rarg"} { // of a UNION
-			if n := query.node.node(side); n != nil {
-				r.archives(item{"SelectStmt", n}, nil)
-			}
-		}
-	}
-}
-
-// named returns the columns that a list of results is made of, "*" for all.
-func named(n node, list string) []string {
-	var names []string
-	node{list: n[list]}.walk(func(i item) {
-		switch fields := i.list("fields"); {
-		case i.kind == "A_Star":
-			names = append(names, "*")
-		case i.kind == "ColumnRef":
-			names = append(names, lastName(fields))
-		}
-	})
-	return names
 }
 
 // writes reviews statements that may also stand in a WITH.
 func (r *reviewer) writes(i item) {
 	table := tableOf(i.node.node("relation"))
-	where := i.item("whereClause")
-	all := where.kind == "" || where.node.node("boolval").flag("boolval")
+	every := always(i.item("whereClause"))
 	switch i.kind {
 	case "UpdateStmt":
 		for _, target := range i.list("targetList") {
 			r.filled[column{table, target.text("name")}] = true
 		}
-		if all {
+		if every {
 			r.rewrites(table, "UPDATE without WHERE",
 				"a WHERE that takes only the rows that need it, or a new table by CREATE TABLE AS with the indexes after the rows")
 		}
 	case "DeleteStmt":
-		if all || r.down {
-			r.loses(column{table, ""}, "DELETE of rows of "+table)
+		switch {
+		case every:
+			r.loses(column{table, ""}, all, "DELETE of rows of "+table)
+		case r.down:
+			r.loses(column{table, ""}, some, "DELETE of rows of "+table)
 		}
 	}
 }
@@ -330,7 +285,7 @@ func (r *reviewer) drops(n node) {
 				continue
 			}
 			existing = existing || r.tables[table]
-			r.loses(column{table, ""}, "DROP TABLE of "+table)
+			r.loses(column{table, ""}, all, "DROP TABLE of "+table)
 			delete(r.tables, table) // a new one of that name is the step's own
 		}
 	case "OBJECT_SCHEMA":
@@ -355,7 +310,7 @@ func (r *reviewer) renames(n node) {
 		case !r.tables[table]:
 			return
 		case isArchive(n.text("newname")):
-			r.archived[column{table, "*"}] = true
+			r.archived[column{table, "*"}] = all
 		default:
 			r.renamed(table)
 			r.tables[n.text("newname")] = true
@@ -381,8 +336,9 @@ func (r *reviewer) alterTable(n node) {
 		switch kind := cmd.text("subtype"); kind {
 		case "AT_DropColumn":
 			if !r.added[c] {
-				r.loses(c, "DROP COLUMN "+c.name+" of "+table)
+				r.loses(c, some, "DROP COLUMN "+c.name+" of "+table)
 			}
+			delete(r.columns, c) // the table can go without it
 		case "AT_AlterColumnType":
 			if def := cmd.item("def").node; !r.keepsRows(c, def) {
 				r.rewrites(table, "ALTER COLUMN "+c.name+" TYPE",
