@@ -8,14 +8,18 @@
 //	validate  a CHECK, a FOREIGN KEY or a NOT NULL is proved by a scan under the lock of its ALTER TABLE
 //	index     a UNIQUE, PRIMARY KEY or EXCLUDE has its index built under that lock, which keeps readers out
 //	not_null  a column becomes NOT NULL, and nothing fills it: the step fails as soon as there is a row
-//	drop      rows or columns go, and nothing before it in the step writes them to a table archived_...
+//	drop      rows, columns or values go, and nothing before it in the step writes them to a table archived_...
 //	rename    what a running application calls by the old name is gone
 //	guard     a down file drops rows, and nothing before it reads pephub_migrate.allow_data_loss or writes them to archived_...
 //	dynamic   what an EXECUTE, a DO block or a function does is not to be read in the file
 //
-// An archive holds a column that its query takes as it is, or with another type, from the table itself: neither what an expression
-// makes of it nor what is joined. For a column that goes its author says by a WHERE which rows matter. A table that goes leaves
-// all its columns, of all rows.
+// An archive holds a column that its query takes from the table as it is, or with another type, and not what an expression
+// makes of it. For a column that goes its author says by a WHERE which rows matter. A table that goes leaves
+// all its columns, of all rows. Where only the rows of a WHERE go, or a value becomes NULL, a way up may ask as a way back does.
+//
+// Not seen is what goes otherwise: a value that another one takes the place of, in an UPDATE or by the USING of ALTER COLUMN TYPE;
+// rows that ON DELETE CASCADE or a trigger deletes; what a function does that was there before; and whether the rows that an
+// archive's WHERE takes are those that go.
 //
 // A down file is held to guard and dynamic alone. A CHECK (c IS NOT NULL) that an earlier step added lets SET NOT NULL go without
 // a scan. A shape does not have its text, so it is known by its name, which ends with _not_null.

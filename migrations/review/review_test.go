@@ -226,7 +226,7 @@ func TestUp(t *testing.T) {
 		"DELETE FROM stars":                                             "1 drop",
 		"DELETE FROM stars USING users":                                 "1 drop",
 		"DELETE FROM stars WHERE true":                                  "1 drop",
-		"DELETE FROM stars WHERE id = 1":                                "",
+		"DELETE FROM stars WHERE id = 1":                                "1 drop",
 		"WITH gone AS (DELETE FROM stars RETURNING *) SELECT FROM gone": "1 drop",
 		"WITH gone AS (DELETE FROM stars RETURNING *) INSERT INTO archived_stars SELECT * FROM gone":                            "",
 		"CREATE TABLE archived_stars AS SELECT * FROM stars; DROP TABLE stars":                                                  "",
@@ -258,6 +258,31 @@ func TestUp(t *testing.T) {
 		"CREATE TABLE a (b integer); TRUNCATE a CASCADE; DELETE FROM a; ALTER TABLE a DROP b CASCADE; DROP TABLE a CASCADE": "",
 
 		"INSERT INTO others SELECT * FROM stars; DROP TABLE stars": "1 drop",
+
+		// rows of a WHERE
+		"DELETE FROM samples WHERE id > 0; DELETE FROM users USING samples WHERE users.id = samples.id":                                                                      "1 drop, 1 drop",
+		"CREATE TABLE archived_a AS SELECT * FROM stars WHERE id = 1; DELETE FROM stars WHERE id = 1":                                                                        "",
+		"CREATE TABLE archived_a AS SELECT id FROM projects WHERE id = 1; DELETE FROM projects WHERE id = 1":                                                                 "1 drop",
+		"WITH gone AS (DELETE FROM stars WHERE id = 1 RETURNING *) INSERT INTO archived_stars SELECT * FROM gone":                                                            "",
+		"CREATE TABLE archived_a AS TABLE stars; DELETE FROM archived_a WHERE id = 1":                                                                                        "1 drop",
+		"CREATE TABLE a (b integer); DELETE FROM a WHERE b = 1; MERGE INTO a USING users ON b = id WHEN MATCHED THEN DELETE":                                                 "",
+		"MERGE INTO samples AS s USING users AS u ON u.id = s.id WHEN MATCHED THEN DELETE":                                                                                   "1 drop",
+		"CREATE TABLE archived_a AS TABLE samples; MERGE INTO samples AS s USING users AS u ON u.id = s.id WHEN MATCHED THEN DELETE":                                         "",
+		"MERGE INTO samples AS s USING users AS u ON u.id = s.id WHEN MATCHED THEN UPDATE SET guid = NULL":                                                                   "1 drop",
+		"MERGE INTO samples AS s USING users AS u ON u.id = s.id WHEN MATCHED THEN UPDATE SET guid = u.namespace WHEN NOT MATCHED THEN INSERT (id) VALUES (1)":               "",
+		"UPDATE samples SET guid = NULL WHERE id > 0":                                                                                                                        "1 drop",
+		"UPDATE samples SET guid = NULL::varchar, tags = DEFAULT, id = 1 WHERE id > 0":                                                                                       "1 drop, 1 drop",
+		"UPDATE samples SET (id, guid) = (1, NULL) WHERE id > 0":                                                                                                             "1 drop",
+		"UPDATE samples SET (id, guid) = (SELECT 1, NULL) WHERE id > 0":                                                                                                      "",
+		"INSERT INTO samples (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET guid = NULL":                                                                                     "1 drop",
+		"INSERT INTO samples (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET guid = excluded.guid":                                                                            "",
+		"CREATE TABLE archived_a AS SELECT id, guid FROM samples WHERE id > 0; UPDATE samples SET guid = NULL WHERE id > 0":                                                  "",
+		"ALTER TABLE samples ADD x integer; UPDATE samples SET x = NULL WHERE id > 0":                                                                                        "",
+		"UPDATE stars SET star_date = NULL; ALTER TABLE stars ADD CONSTRAINT n CHECK (star_date IS NOT NULL) NOT VALID, VALIDATE CONSTRAINT n, ALTER star_date SET NOT NULL": "1 drop, 1 not_null",
+		// a way up that refuses
+		asked + "DELETE FROM stars WHERE id = 1; UPDATE samples SET guid = NULL WHERE id > 0": "",
+		asked + "DELETE FROM stars":               "1 drop",
+		"DELETE FROM stars WHERE id = 1;" + asked: "1 drop",
 
 		// the whole of a table is in an archive, or each of its columns
 		"CREATE TABLE archived_a AS SELECT id, name FROM projects; DROP TABLE projects":                                                           "1 drop",
@@ -335,16 +360,19 @@ func TestUp(t *testing.T) {
 	}
 }
 
+// asked is a look at whether data may be lost.
+const asked = "DO $$BEGIN IF current_setting('pephub_migrate.allow_data_loss', true) IS DISTINCT FROM 'true' THEN RAISE 'no'; END IF; END$$;"
+
 func TestDown(t *testing.T) {
-	const guard = "DO $$BEGIN IF current_setting('pephub_migrate.allow_data_loss', true) IS DISTINCT FROM 'true' THEN RAISE 'no'; END IF; END$$;"
 	for _, loss := range []string{
 		"DROP TABLE stars", "ALTER TABLE stars DROP star_date", "TRUNCATE stars", "DELETE FROM stars WHERE star_date IS NULL",
-		"DROP SCHEMA other", "DROP TYPE updatetypes CASCADE",
+		"DROP SCHEMA other", "DROP TYPE updatetypes CASCADE", "UPDATE samples SET guid = NULL",
+		"MERGE INTO samples AS s USING users AS u ON u.id = s.id WHEN MATCHED THEN DELETE",
 	} {
 		for sql, want := range map[string]string{
 			loss:                 "1 guard",
-			guard + "\n" + loss:  "",
-			loss + ";\n" + guard: "1 guard",
+			asked + "\n" + loss:  "",
+			loss + ";\n" + asked: "1 guard",
 			"-- current_setting('pephub_migrate.allow_data_loss')\n" + loss:                                 "2 guard",
 			"SELECT current_setting('pephub_migrate.allow_data_loss', true);" + loss:                        "",
 			"SELECT current_setting('pephub_migrate.attached', true);" + loss:                               "1 guard",
@@ -358,7 +386,7 @@ func TestDown(t *testing.T) {
 	for sql, want := range map[string]string{
 		"DO $$BEGIN IF 1 > 0 THEN NULL; END IF; END$$; DROP TABLE stars":                                        "1 guard",
 		"DROP TABLE archived_stars":                                                                             "1 guard",
-		guard + "DROP TABLE archived_stars":                                                                     "",
+		asked + "DROP TABLE archived_stars":                                                                     "",
 		"INSERT INTO archived_stars TABLE stars; DROP TABLE stars":                                              "",
 		"CREATE TABLE a (b integer); DELETE FROM a; DROP TABLE a":                                               "",
 		"ALTER TABLE samples ALTER id TYPE bigint, ADD CHECK (id > 0), ADD UNIQUE (id), ADD x integer NOT NULL": "",

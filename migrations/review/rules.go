@@ -148,6 +148,13 @@ func (r *reviewer) loses(c column, gone rows, problem string) {
 	}
 }
 
+// losesSome reports what takes away the rows of a WHERE. A way up that has asked first refuses where there are any.
+func (r *reviewer) losesSome(c column, problem string) {
+	if r.down || !r.guarded {
+		r.loses(c, some, problem)
+	}
+}
+
 // loss reports a loss by the rule of the direction.
 func (r *reviewer) loss(problem, safer string) {
 	switch {
@@ -256,19 +263,48 @@ func (r *reviewer) writes(i item) {
 	every := always(i.item("whereClause"))
 	switch i.kind {
 	case "UpdateStmt":
-		for _, target := range i.list("targetList") {
-			r.filled[column{table, target.text("name")}] = true
-		}
+		r.sets(table, i.list("targetList"))
 		if every {
 			r.rewrites(table, "UPDATE without WHERE",
 				"a WHERE that takes only the rows that need it, or a new table by CREATE TABLE AS with the indexes after the rows")
 		}
+	case "InsertStmt":
+		r.sets(table, i.node.node("onConflictClause").list("targetList"))
 	case "DeleteStmt":
-		switch {
-		case every:
+		if every {
 			r.loses(column{table, ""}, all, "DELETE of rows of "+table)
-		case r.down:
-			r.loses(column{table, ""}, some, "DELETE of rows of "+table)
+		} else {
+			r.losesSome(column{table, ""}, "DELETE of rows of "+table)
+		}
+	case "MergeStmt":
+		for _, when := range i.list("mergeWhenClauses") {
+			switch when.text("commandType") {
+			case "CMD_UPDATE":
+				r.sets(table, when.list("targetList"))
+			case "CMD_DELETE":
+				r.losesSome(column{table, ""}, "MERGE deletes rows of "+table)
+			}
+		}
+	}
+}
+
+// sets reviews what an UPDATE writes to columns.
+func (r *reviewer) sets(table string, targets []item) {
+	for _, target := range targets {
+		c := column{table, target.text("name")}
+		val := target.item("val")
+		if val.kind == "MultiAssignRef" { // (a, b) = (1, 2)
+			if row := val.item("source").list("args"); len(row) > 0 {
+				val = row[val.number("colno")-1]
+			}
+		}
+		for val.kind == "TypeCast" {
+			val = val.item("arg")
+		}
+		null := val.kind == "A_Const" && val.flag("isnull")
+		r.filled[c] = r.filled[c] || !null
+		if (null || val.kind == "SetToDefault") && !r.added[c] {
+			r.losesSome(c, "UPDATE without a value for "+c.name+" of "+table)
 		}
 	}
 }
