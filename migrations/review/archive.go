@@ -236,3 +236,30 @@ func (r *reviewer) inArchive(c column, least rows) bool {
 	}
 	return known
 }
+
+// restores takes note of the archives whose rows a part of a statement reads. A condition reads them without giving them back.
+func (r *reviewer) restores(value any) {
+	if values, ok := value.([]any); ok {
+		for _, value := range values {
+			r.restores(value)
+		}
+		return
+	}
+	n := object(value)
+	if extent(n) == 0 {
+		return
+	}
+	for field := range n {
+		switch field {
+		case "whereClause", "havingClause", "quals", "joinCondition", "condition":
+			continue
+		case "RangeVar":
+			r.restored[tableOf(n.node(field))] = true
+		case "DeleteStmt":
+			if n.node(field)["returningList"] != nil {
+				r.restored[tableOf(n.node(field).node("relation"))] = true
+			}
+		}
+		r.restores(n[field])
+	}
+}

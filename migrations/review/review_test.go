@@ -259,6 +259,10 @@ func TestUp(t *testing.T) {
 
 		"INSERT INTO others SELECT * FROM stars; DROP TABLE stars": "1 drop",
 
+		"INSERT INTO stars SELECT * FROM archived_a; DROP TABLE archived_a":                                                 "",
+		"CREATE TABLE archived_a AS TABLE stars; INSERT INTO others SELECT * FROM archived_a; DROP TABLE stars, archived_a": "1 drop",
+		"ALTER TABLE stars RENAME TO archived_a; INSERT INTO others SELECT * FROM archived_a; DROP TABLE archived_a":        "1 drop",
+
 		// rows of a WHERE
 		"DELETE FROM samples WHERE id > 0; DELETE FROM users USING samples WHERE users.id = samples.id":                                                                      "1 drop, 1 drop",
 		"CREATE TABLE archived_a AS SELECT * FROM stars WHERE id = 1; DELETE FROM stars WHERE id = 1":                                                                        "",
@@ -384,9 +388,34 @@ func TestDown(t *testing.T) {
 		}
 	}
 	for sql, want := range map[string]string{
-		"DO $$BEGIN IF 1 > 0 THEN NULL; END IF; END$$; DROP TABLE stars":                                        "1 guard",
-		"DROP TABLE archived_stars":                                                                             "1 guard",
-		asked + "DROP TABLE archived_stars":                                                                     "",
+		"DO $$BEGIN IF 1 > 0 THEN NULL; END IF; END$$; DROP TABLE stars": "1 guard",
+		"DROP TABLE archived_stars":                                      "1 guard",
+		asked + "DROP TABLE archived_stars":                              "",
+		// an archive whose rows have come back
+		"INSERT INTO stars SELECT * FROM archived_stars; DROP TABLE archived_stars":                                                                                              "",
+		"CREATE TABLE IF NOT EXISTS archived_stars (a integer); INSERT INTO stars (a) OVERRIDING SYSTEM VALUE SELECT a FROM archived_stars; SELECT 1; DROP TABLE archived_stars": "",
+		"UPDATE samples AS t SET guid = a.guid FROM archived_samples_guid AS a WHERE a.id = t.id; DROP TABLE archived_samples_guid":                                              "",
+		"UPDATE samples AS t SET guid = a.guid FROM samples AS x LEFT JOIN (SELECT * FROM archived_a) AS a USING (id) WHERE x.id = t.id; DROP TABLE archived_a":                  "",
+		"UPDATE samples SET guid = (SELECT a.guid FROM archived_a AS a WHERE a.id = samples.id) WHERE id > 0; DROP TABLE archived_a":                                             "",
+		"MERGE INTO samples AS s USING archived_a AS a ON a.id = s.id WHEN MATCHED THEN UPDATE SET guid = a.guid; DROP TABLE archived_a":                                         "",
+		"CREATE TABLE likes AS SELECT * FROM archived_likes; DROP TABLE archived_likes":                                                                                          "",
+		"WITH gone AS (DELETE FROM archived_a RETURNING *) INSERT INTO stars SELECT * FROM gone; DROP TABLE archived_a":                                                          "",
+		"DO $$\nBEGIN\n\tEXECUTE 'INSERT INTO stars SELECT * FROM archived_stars';\n\tDROP TABLE archived_stars;\nEND$$":                                                         "",
+		"INSERT INTO stars SELECT * FROM archived_stars; DELETE FROM archived_stars WHERE id = 1; TRUNCATE archived_stars":                                                       "",
+		"INSERT INTO stars SELECT * FROM archived_stars; DROP TABLE archived_stars, archived_users":                                                                              "1 guard",
+		"DROP TABLE archived_stars;\nINSERT INTO stars SELECT * FROM archived_stars":                                                                                             "1 guard",
+		"INSERT INTO stars SELECT * FROM archived_stars WHERE false; DROP TABLE archived_stars":                                                                                  "1 guard",
+		"INSERT INTO stars SELECT * FROM archived_stars LIMIT 1; DROP TABLE archived_stars":                                                                                      "1 guard",
+		"INSERT INTO stars SELECT * FROM users WHERE id IN (SELECT id FROM archived_stars); DROP TABLE archived_stars":                                                           "1 guard",
+		"INSERT INTO stars SELECT * FROM users JOIN projects ON EXISTS (SELECT FROM archived_stars); DROP TABLE archived_stars":                                                  "1 guard",
+		"INSERT INTO stars SELECT 1 FROM users GROUP BY id HAVING EXISTS (SELECT FROM archived_stars); DROP TABLE archived_stars":                                                "1 guard",
+		"MERGE INTO samples AS s USING users AS u ON EXISTS (SELECT FROM archived_a) WHEN MATCHED AND EXISTS (SELECT FROM archived_a) THEN DO NOTHING; DROP TABLE archived_a":    "1 guard",
+		"WITH gone AS (DELETE FROM archived_a) INSERT INTO stars SELECT 1; DROP TABLE archived_a":                                                                                "1 guard, 1 guard",
+		"INSERT INTO archived_b SELECT * FROM archived_a; DROP TABLE archived_a":                                                                                                 "1 guard",
+		"CREATE TEMP TABLE a AS SELECT * FROM archived_a; DROP TABLE archived_a":                                                                                                 "1 guard",
+		"SELECT * FROM archived_a; DROP TABLE archived_a":                                                                                                                        "1 guard",
+		"INSERT INTO archived_a TABLE stars; INSERT INTO users TABLE archived_a; DROP TABLE stars, archived_a":                                                                   "1 guard",
+
 		"INSERT INTO archived_stars TABLE stars; DROP TABLE stars":                                              "",
 		"CREATE TABLE a (b integer); DELETE FROM a; DROP TABLE a":                                               "",
 		"ALTER TABLE samples ALTER id TYPE bigint, ADD CHECK (id > 0), ADD UNIQUE (id), ADD x integer NOT NULL": "",

@@ -37,6 +37,8 @@ type reviewer struct {
 	keys     map[string]string // by table: the columns of its primary key
 	spelled  map[string]string // by name: how SQL spells it
 	archived map[column]rows   // what archived_... tables hold by now, "*" if it is whatever a table has
+	made     map[string]bool   // archives that the step itself has filled
+	restored map[string]bool   // tables, of which archives matter, whose rows the step has written to others
 	guarded  bool              // the file has asked whether data may be lost
 
 	added   map[column]bool   // columns that the step adds
@@ -57,6 +59,7 @@ func newReviewer(before schema.Shape, down bool) *reviewer {
 		down:   down,
 		tables: map[string]bool{}, enums: map[string]bool{}, columns: map[column]string{},
 		keys: map[string]string{}, spelled: map[string]string{}, archived: map[column]rows{},
+		made: map[string]bool{}, restored: map[string]bool{},
 		added: map[column]bool{}, filled: map[column]bool{}, checked: map[column]bool{},
 		claims: map[column]column{}, proved: map[column]bool{},
 	}
@@ -135,8 +138,10 @@ func (r *reviewer) rewrites(table, problem, safer string) {
 // loses reports what takes away so many rows of a table, or of a column if it has a name, unless they are in an archive by now.
 func (r *reviewer) loses(c column, gone rows, problem string) {
 	switch {
-	case isArchive(c.table): // of this step or of one before: it is kept until the operator drops it
-		r.loss(problem+", which holds what was to be kept", "leave it to the operator")
+	case isArchive(c.table): // it is kept until the operator drops it, or the way back has given its rows back
+		if r.made[c.table] || !r.restored[c.table] {
+			r.loss(problem+", which holds what was to be kept", "leave it to the operator, or give its rows back by an INSERT or UPDATE before it")
+		}
 	case r.tables[c.table] && !r.inArchive(c, gone):
 		archive, columns := "archived_"+c.table, "*"
 		if c.name != "" {
@@ -234,7 +239,7 @@ func (r *reviewer) compacts(command string, relations ...node) {
 	}
 }
 
-// keeps takes note of rows that go to an archive, and of a look at whether data may be lost.
+// keeps takes note of rows that go to an archive or come back from one, and of a look at whether data may be lost.
 func (r *reviewer) keeps(i item) {
 	switch i.kind {
 	case expression:
@@ -245,15 +250,25 @@ func (r *reviewer) keeps(i item) {
 		}
 	case "CreateTableAsStmt":
 		into := i.node.node("into")
-		table := into.node("rel")
 		// IF NOT EXISTS would leave an archive of another step as it is.
-		if isArchive(tableOf(table)) && table.text("relpersistence") != "t" && !into.flag("skipData") && !i.flag("if_not_exists") {
-			r.archives(i.item("query"), nil)
+		if into.node("rel").text("relpersistence") != "t" && !into.flag("skipData") && !i.flag("if_not_exists") {
+			r.moves(tableOf(into.node("rel")), i.item("query"), i.node)
 		}
 	case "InsertStmt":
-		if isArchive(tableOf(i.node.node("relation"))) {
-			r.archives(i.item("selectStmt"), i.node)
-		}
+		r.moves(tableOf(i.node.node("relation")), i.item("selectStmt"), i.node)
+	case "UpdateStmt", "MergeStmt":
+		r.moves(tableOf(i.node.node("relation")), item{}, i.node)
+	}
+}
+
+// moves takes note of rows that a statement writes to an archive, or to another table.
+func (r *reviewer) moves(to string, query item, statement node) {
+	switch {
+	case isArchive(to):
+		r.made[to] = true
+		r.archives(query, statement)
+	case to != "":
+		r.restores(map[string]any(statement))
 	}
 }
 
@@ -347,6 +362,7 @@ func (r *reviewer) renames(n node) {
 			return
 		case isArchive(n.text("newname")):
 			r.archived[column{table, "*"}] = all
+			r.made[n.text("newname")] = true
 		default:
 			r.renamed(table)
 			r.tables[n.text("newname")] = true
