@@ -9,7 +9,7 @@
 //	index     a UNIQUE, PRIMARY KEY or EXCLUDE has its index built under that lock, which keeps readers out
 //	not_null  a column becomes NOT NULL, and nothing fills it: the step fails as soon as there is a row
 //	drop      rows, columns or values go, and nothing before it in the step writes them to a table archived_...
-//	rename    what a running application calls by the old name is gone
+//	rename    what a running application calls by the old name is gone, and no enum is made anew under it
 //	guard     a down file drops rows, and nothing before it reads pephub_migrate.allow_data_loss or writes them to archived_...
 //	dynamic   what an EXECUTE, a DO block or a function does is not to be read in the file
 //

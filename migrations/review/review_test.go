@@ -352,6 +352,13 @@ func TestUp(t *testing.T) {
 		"ALTER TABLE stars ADD a integer; ALTER TABLE stars RENAME a TO b": "",
 		"CREATE TABLE a (b integer); ALTER TABLE a RENAME b TO c; ALTER TABLE a RENAME TO d; ALTER TABLE d SET SCHEMA other": "",
 
+		// an enum that is made anew
+		"ALTER TYPE updatetypes RENAME TO old_updatetypes; CREATE TYPE updatetypes AS ENUM ('UPDATE'); ALTER TABLE users ALTER a TYPE updatetypes USING a::text::updatetypes; DROP TYPE old_updatetypes": "",
+		"ALTER TABLE stars RENAME a TO b; ALTER TYPE updatetypes RENAME TO old_updatetypes; CREATE TYPE updatetypes AS ENUM ('UPDATE')":                                                                  "1 rename",
+		"ALTER TYPE updatetypes RENAME TO old_updatetypes; CREATE TYPE public.updatetypes AS ENUM ('UPDATE');\nALTER TYPE updatetypes RENAME TO changes":                                                 "2 rename",
+		"ALTER TYPE updatetypes RENAME TO changes; CREATE TYPE others AS ENUM ('UPDATE')":                                                                                                                "1 rename",
+		"CREATE TYPE updatetypes AS ENUM ('UPDATE'); ALTER TYPE updatetypes RENAME TO changes":                                                                                                           "1 rename",
+
 		"ALTER TYPE of_nobody RENAME VALUE 'a' TO 'b'": "",
 
 		// several at once, and where they stand
@@ -416,10 +423,11 @@ func TestDown(t *testing.T) {
 		"SELECT * FROM archived_a; DROP TABLE archived_a":                                                                                                                        "1 guard",
 		"INSERT INTO archived_a TABLE stars; INSERT INTO users TABLE archived_a; DROP TABLE stars, archived_a":                                                                   "1 guard",
 
-		"INSERT INTO archived_stars TABLE stars; DROP TABLE stars":                                              "",
-		"CREATE TABLE a (b integer); DELETE FROM a; DROP TABLE a":                                               "",
-		"ALTER TABLE samples ALTER id TYPE bigint, ADD CHECK (id > 0), ADD UNIQUE (id), ADD x integer NOT NULL": "",
-		"DO $$BEGIN EXECUTE 'DROP TABLE ' || 'stars'; END$$":                                                    "1 dynamic",
+		"INSERT INTO archived_stars TABLE stars; DROP TABLE stars":                                                                "",
+		"CREATE TABLE a (b integer); DELETE FROM a; DROP TABLE a":                                                                 "",
+		"ALTER TABLE samples ALTER id TYPE bigint, ADD CHECK (id > 0), ADD UNIQUE (id), ADD x integer NOT NULL":                   "",
+		"ALTER TYPE updatetypes RENAME TO old_updatetypes; CREATE TYPE updatetypes AS ENUM ('UPDATE'); DROP TYPE old_updatetypes": "",
+		"DO $$BEGIN EXECUTE 'DROP TABLE ' || 'stars'; END$$":                                                                      "1 dynamic",
 	} {
 		if got, findings := found(t, Down, sql); got != want {
 			t.Errorf("%s\ngot  %s\nwant %s\n%v", sql, got, want, findings)

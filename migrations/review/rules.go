@@ -31,15 +31,16 @@ type reviewer struct {
 	line     int // of the statement at hand
 	findings []Finding
 
-	tables   map[string]bool   // that were there before, and still are
-	enums    map[string]bool   // likewise
-	columns  map[column]string // that were there before: the definition
-	keys     map[string]string // by table: the columns of its primary key
-	spelled  map[string]string // by name: how SQL spells it
-	archived map[column]rows   // what archived_... tables hold by now, "*" if it is whatever a table has
-	made     map[string]bool   // archives that the step itself has filled
-	restored map[string]bool   // tables, of which archives matter, whose rows the step has written to others
-	guarded  bool              // the file has asked whether data may be lost
+	tables   map[string]bool    // that were there before, and still are
+	enums    map[string]bool    // likewise
+	columns  map[column]string  // that were there before: the definition
+	keys     map[string]string  // by table: the columns of its primary key
+	spelled  map[string]string  // by name: how SQL spells it
+	archived map[column]rows    // what archived_... tables hold by now, "*" if it is whatever a table has
+	made     map[string]bool    // archives that the step itself has filled
+	restored map[string]bool    // tables, of which archives matter, whose rows the step has written to others
+	missing  map[string]Finding // by the old name: enums that got another
+	guarded  bool               // the file has asked whether data may be lost
 
 	added   map[column]bool   // columns that the step adds
 	filled  map[column]bool   // columns that the step gives a value
@@ -59,7 +60,7 @@ func newReviewer(before schema.Shape, down bool) *reviewer {
 		down:   down,
 		tables: map[string]bool{}, enums: map[string]bool{}, columns: map[column]string{},
 		keys: map[string]string{}, spelled: map[string]string{}, archived: map[column]rows{},
-		made: map[string]bool{}, restored: map[string]bool{},
+		made: map[string]bool{}, restored: map[string]bool{}, missing: map[string]Finding{},
 		added: map[column]bool{}, filled: map[column]bool{}, checked: map[column]bool{},
 		claims: map[column]column{}, proved: map[column]bool{},
 	}
@@ -193,6 +194,9 @@ func (r *reviewer) statement(s item) {
 		if s.text("objectType") == "OBJECT_TABLE" && r.tables[table] || s.text("objectType") == "OBJECT_TYPE" && r.enums[enum] {
 			r.renamed(table + enum)
 		}
+	case "CreateEnumStmt": // an enum loses a value this way: the one that was there makes room for it
+		enum := lastName(s.list("typeName"))
+		r.findings = slices.DeleteFunc(r.findings, func(f Finding) bool { return f == r.missing[enum] })
 	case "AlterEnumStmt":
 		if enum := lastName(s.list("typeName")); s.text("oldVal") != "" && r.enums[enum] {
 			r.renamed("value " + s.text("oldVal") + " of " + enum)
@@ -375,6 +379,9 @@ func (r *reviewer) renames(n node) {
 	case "OBJECT_TYPE":
 		if enum := lastName(n.item("object").list("items")); r.enums[enum] {
 			r.renamed(enum)
+			if !r.down { // of which nothing is reported
+				r.missing[enum] = r.findings[len(r.findings)-1]
+			}
 		}
 	case "OBJECT_SCHEMA":
 		r.renamed("schema " + n.text("subname"))
