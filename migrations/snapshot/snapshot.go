@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -48,7 +49,7 @@ func Write(ctx context.Context, conn *pgconn.PgConn, file string) error {
 	for line := range strings.Lines(string(old)) {
 		kind, rest, _ := strings.Cut(line, " ")
 		archive, _, _ := strings.Cut(rest, ":")
-		if slices.Contains([]string{"alembic_version:", "oldest_step:", "work"}, kind) || kind == "archive" && strings.Contains(string(up), archive) {
+		if slices.Contains([]string{"alembic_version:", "oldest_step:", "work"}, kind) || kind == "archive" && speaksOf(string(up), archive) {
 			text.WriteString(line)
 		}
 	}
@@ -64,6 +65,11 @@ func Write(ctx context.Context, conn *pgconn.PgConn, file string) error {
 		return err
 	}
 	return os.WriteFile(name, []byte(text.String()+locks+shape.String()), 0o644)
+}
+
+// speaksOf reports whether the name stands in the text as a whole word: archived_projects is no part of archived_projects_pop.
+func speaksOf(text, name string) bool {
+	return regexp.MustCompile(`\b` + regexp.QuoteMeta(name) + `\b`).MatchString(text)
 }
 
 // Shape returns all that is in the schema that unqualified names lead to, whoever it belongs to; but for the version tables.
@@ -94,7 +100,7 @@ func Locks(ctx context.Context, conn *pgconn.PgConn, file string) (string, error
 	if err := take(ctx, conn, file, locks); err != nil {
 		return "", err
 	}
-	if strings.Contains(file, "000015_") { // which has more to do on what Alembic makes
+	if strings.HasPrefix(filepath.Base(file), "000015_") { // which has more to do on what Alembic makes
 		if _, err := query(ctx, conn, "ALTER TABLE users ALTER COLUMN number_of_schemas DROP NOT NULL"); err != nil {
 			return "", err
 		}
