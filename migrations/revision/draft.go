@@ -176,7 +176,11 @@ func (d *draft) place(s statement) error {
 // add puts a statement at the end of a section as it is.
 func (d *draft) add(section *[]item, s statement) error {
 	text, err := s.sql()
-	*section = append(*section, item{comments: hazards(s), text: house(strings.TrimSuffix(text, ";\n"))})
+	text = strings.TrimSuffix(text, ";\n")
+	if s.written == "" {
+		text = house(text)
+	}
+	*section = append(*section, item{comments: hazards(s), text: text})
 	return err
 }
 
@@ -184,7 +188,9 @@ var shortInteger = regexp.MustCompile(`\bint\b`)
 
 // house is the short names of types, and the long one of integer, in what the parser wrote.
 func house(text string) string {
-	return shortInteger.ReplaceAllString(strings.Replace(houseType(text), " USING btree (", " (", 1), "integer")
+	return outsideQuotes(text, func(piece string) string {
+		return shortInteger.ReplaceAllString(strings.Replace(houseType(piece), " USING btree (", " (", 1), "integer")
+	})
 }
 
 func hazards(s statement) []string {

@@ -493,6 +493,10 @@ UPDATE users SET full_name = namespace
 
 ALTER TABLE users ALTER COLUMN full_name SET NOT NULL;
 
+ALTER TABLE users ADD CHECK (full_name <> 'int');
+
+UPDATE bedbase_stats SET sample_name = 'timestamp with time zone' WHERE sample_name = 'int';
+
 UPDATE alembic_version SET version_num='0123456789ab' WHERE alembic_version.version_num = '8a037f13b4e5';
 
 -- Running upgrade 0123456789ab -> 1123456789ab
@@ -511,7 +515,8 @@ func TestFromAlembic(t *testing.T) {
 	d := makeDraft(t, r)
 	d.want(t, d.up, "CREATE TABLE licences (\n    id serial PRIMARY KEY,\n    name varchar NOT NULL UNIQUE\n);\n",
 		"ALTER TABLE projects ADD COLUMN licence_id integer REFERENCES licences (id) ON DELETE SET NULL;\n",
-		"UPDATE users SET full_name = namespace\n WHERE full_name IS NULL", "ALTER TABLE users ALTER COLUMN full_name SET NOT NULL;\n",
+		"UPDATE users SET full_name = namespace\n WHERE full_name IS NULL", "    ALTER COLUMN full_name SET NOT NULL",
+		"ADD CHECK (full_name <> 'int')", "UPDATE bedbase_stats SET sample_name = 'timestamp with time zone' WHERE sample_name = 'int';\n",
 		"CREATE INDEX projects_licence_id_idx ON projects (licence_id);\n", "CREATE TABLE archived_bedbase_stats_genome AS")
 	d.want(t, d.snapshot, "alembic_version: 1123456789ab\n")
 	for _, gone := range []string{"alembic_version", "COMMIT", "ADD FOREIGN KEY"} {
@@ -611,6 +616,24 @@ func TestRefresh(t *testing.T) {
 	write(t, up, read(t, "migrations/000015_index_foreign_keys.up.sql"))
 	if err := r.refresh(t.Context(), server, &said); err != nil || !strings.Contains(said.String(), "nothing in steps 15 to 15 is left to do") {
 		t.Errorf("got %v and %s", err, said.String())
+	}
+}
+
+// The names of types are this project's, but what is quoted is not the name of a type.
+func TestHouse(t *testing.T) {
+	for text, want := range map[string]string{
+		"a int, b character varying(9), c timestamp with time zone": "a integer, b varchar(9), c timestamptz",
+		"CHECK (kind IN ('int', 'character varying'))":              "CHECK (kind IN ('int', 'character varying'))",
+		"x int DEFAULT 'it''s int', y int":                          "x integer DEFAULT 'it''s int', y integer",
+		`a = E'\'int' AND b::int = 1`:                               `a = E'\'int' AND b::integer = 1`,
+		`a = 'int\' AND b::int = 1`:                                 `a = 'int\' AND b::integer = 1`,
+		`RENAME COLUMN "int" TO "a ""int"" b", ADD c int`:           `RENAME COLUMN "int" TO "a ""int"" b", ADD c integer`,
+		"DO $$ int $$, int, $a$ $$ int $a$, int":                    "DO $$ int $$, integer, $a$ $$ int $a$, integer",
+		"int 'int":                                                  "integer 'int",
+	} {
+		if got := house(text); got != want {
+			t.Errorf("%q became %q", text, got)
+		}
 	}
 }
 

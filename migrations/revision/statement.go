@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	pganalyze "github.com/pganalyze/pg_query_go/v6"
@@ -131,6 +132,40 @@ func withoutSchema(names []*pganalyze.Node, schemaName string) []*pganalyze.Node
 		return names[1:]
 	}
 	return names
+}
+
+var (
+	openingQuote = regexp.MustCompile(`\b[eE]'|'|"|\$(?:[A-Za-z_]\w*)?\$`)
+	escaped      = regexp.MustCompile(`^(?s:[^'\\]|\\.)*'`) // the rest of an E'...'
+)
+
+// outsideQuotes changes what of a text stands neither in a literal nor in a quoted name.
+func outsideQuotes(text string, change func(string) string) string {
+	var changed strings.Builder
+	for text != "" {
+		begin, end := len(text), len(text)
+		if at := openingQuote.FindStringIndex(text); at != nil {
+			begin = at[0]
+			if length := toClosingQuote(text[at[0]:at[1]], text[at[1]:]); length >= 0 {
+				end = at[1] + length
+			}
+		}
+		changed.WriteString(change(text[:begin]) + text[begin:end])
+		text = text[end:]
+	}
+	return changed.String()
+}
+
+// toClosingQuote returns how long the rest of what is quoted is, with the closing quote, or -1. Of a doubled quote the second opens
+// what follows on.
+func toClosingQuote(opening, rest string) int {
+	if strings.EqualFold(opening, "e'") {
+		return len(escaped.FindString(rest))
+	}
+	if at := strings.Index(rest, opening); at >= 0 {
+		return at + len(opening)
+	}
+	return -1
 }
 
 // last returns the last part of a name.
