@@ -109,23 +109,23 @@ func (d *draft) create(one *table) {
 // restoreRows gives a table that the way up has dropped the rows that were archived of it.
 func (d *draft) restoreRows(one *table) {
 	d.moves = true
-	var names, typed []string
+	var names, typed, values []string
 	overriding := ""
 	for _, c := range one.columns {
 		if c.Generated == "" {
-			names, typed = append(names, c.Name), append(typed, c.Name+" "+c.Type)
+			names, typed, values = append(names, c.Name), append(typed, c.Name+" "+d.archivedType(c)), append(values, d.restored(c, c.Name))
 		}
 		if c.Identity == "a" {
 			overriding = " OVERRIDING SYSTEM VALUE"
 		}
 	}
-	archived, list := archiveName(one.name, ""), strings.Join(names, ", ")
+	archived := archiveName(one.name, "")
 	d.fills = append(d.fills,
 		item{
 			comments: []string{"-- Made here if the upgrade found nothing to archive."},
 			text:     fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s)", archived, strings.Join(typed, ", ")),
 		},
-		item{text: fmt.Sprintf("INSERT INTO %s (%s)%s\nSELECT %s FROM %s", one.name, list, overriding, list, archived)})
+		item{text: fmt.Sprintf("INSERT INTO %s (%s)%s\nSELECT %s FROM %s", one.name, strings.Join(names, ", "), overriding, strings.Join(values, ", "), archived)})
 	for _, c := range one.columns {
 		if _, serial := c.serial(); serial || c.Identity != "" {
 			d.fills = append(d.fills, item{text: fmt.Sprintf("SELECT setval(pg_get_serial_sequence('%s', '%s'), max(%s)) FROM %s", one.name, bare(c.Name), c.Name, one.name)})
@@ -285,7 +285,8 @@ func (d *draft) command(s statement, before, after *table, cmd *pganalyze.AlterT
 			d.rest = append(d.rest, item{text: todo("fill %s.%s where it is NULL, or refuse: UPDATE %s SET %s = ... WHERE %s IS NULL", before.name, column.Name, before.name, column.Name, column.Name)})
 		}
 	case pganalyze.AlterTableType_AT_AddConstraint, pganalyze.AlterTableType_AT_ValidateConstraint, pganalyze.AlterTableType_AT_DropConstraint:
-		if strings.HasPrefix(constraintName, temporaryCheck) || d.referring[constraintName] || d.loses(before, constraintName) ||
+		drops := cmd.GetSubtype() == pganalyze.AlterTableType_AT_DropConstraint
+		if strings.HasPrefix(constraintName, temporaryCheck) || d.referring[constraintName] || drops && d.loses(before, constraintName) ||
 			constraintName == "" && d.referring[bare(before.name)+"."+foreignColumn(cmd.GetDef().GetConstraint())] {
 			return
 		}
@@ -323,9 +324,13 @@ func foreignColumn(c *pganalyze.Constraint) string {
 	return last(c.GetFkAttrs())
 }
 
-// loses reports whether a constraint or index of that name goes with a column that is dropped.
+// loses reports whether a constraint or index of that name goes with a column that is dropped. Where another of its name comes,
+// it has to go before.
 func (d *draft) loses(before *table, name string) bool {
 	after := d.to.byName[before.name]
+	if d.to.ofIndex(name) != nil {
+		return false
+	}
 	gone := func(column string) bool { return after.column(column) == nil }
 	return slices.ContainsFunc(before.constraints, func(c constraint) bool { return bare(c.Name) == name && slices.ContainsFunc(c.Columns, gone) }) ||
 		slices.ContainsFunc(before.indexes, func(i index) bool { return bare(i.Name) == name && slices.ContainsFunc(i.Columns, gone) })
@@ -377,21 +382,75 @@ func (d *draft) addColumn(before, after *table, definition *pganalyze.ColumnDef,
 
 // restore gives a column that the way up has dropped what was archived of it.
 func (d *draft) restore(t *table, c *column) {
-	key := t.key()
-	if len(key) == 0 || c.Generated != "" {
+	if c.Generated != "" {
 		return
 	}
 	d.moves = true
+	key := d.key(t.name)
+	if len(key) == 0 {
+		d.fills = append(d.fills, item{text: noKey(t, c)})
+		return
+	}
 	archived := archiveName(t.name, c.Name)
 	var typed, equal []string
 	for _, name := range key {
-		typed = append(typed, name+" "+t.column(name).Type)
-		equal = append(equal, "a."+name+" = t."+name)
+		part := *t.column(name)
+		typed = append(typed, name+" "+d.archivedType(part))
+		equal = append(equal, d.restored(part, "a."+name)+" = t."+name)
 	}
 	d.fills = append(d.fills,
-		item{comments: []string{"-- Made here if the upgrade found nothing to archive."}, text: fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s, %s %s)", archived, strings.Join(typed, ", "), c.Name, c.Type)},
-		item{text: fmt.Sprintf("UPDATE %s AS t SET %s = a.%s FROM %s AS a WHERE %s", t.name, c.Name, c.Name, archived, strings.Join(equal, " AND "))},
+		item{comments: []string{"-- Made here if the upgrade found nothing to archive."}, text: fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s, %s %s)", archived, strings.Join(typed, ", "), c.Name, d.archivedType(*c))},
+		item{text: fmt.Sprintf("UPDATE %s AS t SET %s = %s FROM %s AS a WHERE %s", t.name, c.Name, d.restored(*c, "a."+c.Name), archived, strings.Join(equal, " AND "))},
 		item{text: "DROP TABLE " + archived})
+}
+
+// key returns the columns by which the archive of a column finds its rows: those of the older primary key, or else of the newer,
+// that the table has both before and after.
+func (d *draft) key(name string) []string {
+	older, newer := d.from.byName[name], d.to.byName[name]
+	if d.back {
+		older, newer = newer, older
+	}
+	for _, t := range []*table{older, newer} {
+		key := t.key()
+		if !slices.ContainsFunc(key, func(c string) bool { return older.column(c) == nil || newer.column(c) == nil }) && len(key) > 0 {
+			return key
+		}
+	}
+	return nil
+}
+
+func noKey(t *table, c *column) string {
+	return todo("%s has no primary key, before and after, by which %s could be archived: say where its values go", t.name, c.Name)
+}
+
+// archivedType is the type that a column has in an archive: an enum is text there, or it could not be dropped, by this step or a
+// later one, as long as there is the archive.
+func (d *draft) archivedType(c column) string {
+	name, array := strings.CutSuffix(c.Type, "[]")
+	switch {
+	case d.from.enums[name] == nil && d.to.enums[name] == nil:
+		return c.Type
+	case array:
+		return "text[]"
+	}
+	return "text"
+}
+
+// archived selects a column for an archive.
+func (d *draft) archived(c column) string {
+	if kept := d.archivedType(c); kept != c.Type {
+		return c.Name + "::" + kept + " AS " + c.Name
+	}
+	return c.Name
+}
+
+// restored is the column again, as an expression of what an archive has of it.
+func (d *draft) restored(c column, expression string) string {
+	if d.archivedType(c) != c.Type {
+		return expression + "::" + c.Type
+	}
+	return expression
 }
 
 // dropColumn drops a column that is archived before, or, on the way back, guarded.
@@ -417,13 +476,17 @@ func (d *draft) dropColumn(t *table, name string, one item) {
 	if after := d.to.byName[t.name]; after != nil && slices.ContainsFunc(after.columns, func(c column) bool { return t.find(bare(c.Name)) == nil }) {
 		d.fills = append(d.fills, item{text: todo("if the values of %s.%s go on in new columns, write them there: UPDATE %s SET ...; and back in the other file, without archive and guard", t.name, lost.Name, t.name)})
 	}
-	key := t.key()
+	key := d.key(t.name)
 	if len(key) == 0 {
-		d.fills = append(d.fills, item{text: todo("%s has no primary key by which %s could be archived: say where its values go", t.name, lost.Name)})
+		d.fills = append(d.fills, item{text: noKey(t, lost)})
 		return
 	}
+	var values []string
+	for _, name := range key {
+		values = append(values, d.archived(*t.column(name)))
+	}
 	d.archives = append(d.archives, archive{archiveName(t.name, lost.Name), t.name,
-		fmt.Sprintf("SELECT %s, %s FROM %s WHERE %s IS NOT NULL", strings.Join(key, ", "), lost.Name, t.name, lost.Name), append(slices.Clone(key), lost.Name)})
+		fmt.Sprintf("SELECT %s, %s FROM %s WHERE %s IS NOT NULL", strings.Join(values, ", "), d.archived(*lost), t.name, lost.Name), append(slices.Clone(key), lost.Name)})
 }
 
 // guardColumn counts the rows whose value the older schema could not make again.
@@ -469,36 +532,72 @@ func (d *draft) dropTables() {
 		if d.back {
 			d.guards = append(d.guards, guard{bare(name) + "_rows", "SELECT count(*) FROM " + name, "rows of " + name})
 		} else {
-			d.archives = append(d.archives, archive{archiveName(name, ""), name, "SELECT * FROM " + name, d.from.byName[name].names()})
+			d.archives = append(d.archives, archive{archiveName(name, ""), name, "SELECT " + d.everything(d.from.byName[name]) + " FROM " + name, d.from.byName[name].names()})
 		}
 	}
 	d.drops = append(d.drops, item{text: "DROP TABLE " + strings.Join(gone, ", ")})
 }
 
+// everything selects a table's columns for an archive.
+func (d *draft) everything(t *table) string {
+	var values []string
+	for _, c := range t.columns {
+		values = append(values, d.archived(c))
+	}
+	if slices.Equal(values, t.names()) {
+		return "*"
+	}
+	return strings.Join(values, ", ")
+}
+
 // replaceEnum makes an enum anew that loses a value, which PostgreSQL has no statement for.
 func (d *draft) replaceEnum(name string) {
-	values := strings.Join(d.to.enums[name], ", ")
 	old := "old_" + name
 	d.rest = append(d.rest, item{text: "ALTER TYPE " + name + " RENAME TO " + old}, item{text: strings.TrimSuffix(enumSQL(name, d.to.enums[name]), ";\n")})
 	for _, one := range slices.Sorted(maps.Keys(d.to.byName)) {
-		before, t := d.from.byName[one], d.to.byName[one]
-		for _, c := range t.columns {
-			if c.Type != name || before == nil {
+		before := d.from.byName[one]
+		if before == nil {
+			continue
+		}
+		var commands []item
+		for _, c := range d.to.byName[one].columns {
+			if strings.TrimSuffix(c.Type, "[]") != name {
 				continue
 			}
 			d.moves = true
 			d.lock(one, "ACCESS EXCLUSIVE")
-			where := fmt.Sprintf("%s::text NOT IN (%s)", c.Name, values)
-			d.guards = append(d.guards, guard{
-				bare(one) + "_" + bare(c.Name), fmt.Sprintf("SELECT count(*) FROM %s WHERE %s", one, where),
-				fmt.Sprintf("rows of %s with a %s of its own", one, c.Name),
-			})
-			d.rest = append(d.rest,
-				item{text: fmt.Sprintf("DELETE FROM %s WHERE %s", one, where)},
-				item{table: one, text: fmt.Sprintf("ALTER COLUMN %s TYPE %s USING %s::text::%s", c.Name, name, c.Name, name)})
+			if before.column(c.Name) != nil {
+				d.loseValues(one, c, name)
+			}
+			if c.Default != "" { // which has no cast from the old type to the new
+				commands = append(commands, item{table: one, text: "ALTER COLUMN " + c.Name + " DROP DEFAULT"})
+			}
+			commands = append(commands, item{table: one, text: fmt.Sprintf("ALTER COLUMN %s TYPE %s USING %s::%s::%s", c.Name, c.Type, c.Name, d.archivedType(c), c.Type)})
+			if c.Default != "" {
+				commands = append(commands, item{table: one, text: "ALTER COLUMN " + c.Name + " SET DEFAULT " + c.Default})
+			}
 		}
+		d.rest = append(d.rest, commands...)
 	}
-	d.rest = append(d.rest, item{text: "DROP TYPE " + old})
+	d.last = append(d.last, item{text: "DROP TYPE " + old}) // after the columns of it that go
+}
+
+// loseValues prepares a column for an enum without some of its values. On the way up a person decides what becomes of them.
+func (d *draft) loseValues(table string, c column, enum string) {
+	values := strings.Join(d.to.enums[enum], ", ")
+	where := fmt.Sprintf("%s::text NOT IN (%s)", c.Name, values)
+	if c.Type != enum {
+		where = fmt.Sprintf("NOT array_remove(%s::text[], NULL) <@ ARRAY[%s]", c.Name, values)
+	}
+	if !d.back {
+		d.rest = append(d.rest, item{text: todo("no value of %s.%s may be one that %s loses: give them another, UPDATE %s SET %s = ... WHERE %s; or archive the rows", table, c.Name, enum, table, c.Name, where)})
+		return
+	}
+	d.guards = append(d.guards, guard{
+		bare(table) + "_" + bare(c.Name), fmt.Sprintf("SELECT count(*) FROM %s WHERE %s", table, where),
+		fmt.Sprintf("rows of %s with a %s of its own", table, c.Name),
+	})
+	d.rest = append(d.rest, item{text: fmt.Sprintf("DELETE FROM %s WHERE %s", table, where)})
 }
 
 // lock notes that a table is locked in the end, so that the strongest lock can be taken first.

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pephub-migrate/internal/migrator"
+	"pephub-migrate/internal/schema"
 	"pephub-migrate/migrations/snapshot"
 )
 
@@ -345,7 +346,7 @@ CREATE INDEX project_licences_granted_by_idx ON project_licences (granted_by);
 		},
 		"value of an enum dropped": {
 			changes: []string{"'UPDATE', 'INSERT', 'DELETE')", "'UPDATE', 'INSERT')"},
-			up:      []string{"RAISE EXCEPTION 'step 16 has no place for % rows of sample_history with a change_type of its own'", "ALTER TYPE updatetypes RENAME TO old_updatetypes;"},
+			up:      []string{"-- TODO: no value of sample_history.change_type may be one that updatetypes loses: give them another, UPDATE sample_history SET change_type = ... WHERE change_type::text NOT IN ('UPDATE', 'INSERT'); or archive the rows", "ALTER TYPE updatetypes RENAME TO old_updatetypes;"},
 			down:    []string{"ALTER TYPE updatetypes ADD VALUE 'DELETE'"},
 		},
 		"constraint and index": {
@@ -720,5 +721,103 @@ func TestSnapshot(t *testing.T) {
 	got := read(t, filepath.Join(dir, "000001_try.schema.txt"))
 	if strings.Contains(got, "archived_projects:") || !strings.Contains(got, "archive archived_projects_pop: projects\n") {
 		t.Errorf("the snapshot is\n%s", got)
+	}
+}
+
+// draftBetween drafts both directions between two schemas, and returns a database of the first with rows in it.
+func draftBetween(t *testing.T, from, to, rows string) (conn *pgx.Conn, up, down *draft) {
+	t.Helper()
+	needServer(t)
+	t.Chdir("../..")
+	read := func(purpose, sql string) *tables {
+		read, err := readTables(t.Context(), database(t, purpose, sql))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return read
+	}
+	v := &revision{server: server, number: 16, below: migrator.Step{Number: 15}, baseSchema: "public", base: read("steps", from), wanted: read("wanted", to)}
+	v.baseShape, v.wantedShape = schema.Shape{"a": ""}, schema.Shape{"b": ""}
+	up, down, err := v.changes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return database(t, "rows", from+rows), up, down
+}
+
+// There and back with rows, where the schema of step 15 has no example.
+func TestDraftsBetween(t *testing.T) {
+	for name, test := range map[string]struct {
+		from, to, rows string
+		up, down       []string
+		without        string // what the way up must not say
+	}{
+		"an enum that goes with its table": {
+			from: "CREATE TYPE grade AS ENUM ('a', 'b'); CREATE TABLE t (id integer PRIMARY KEY, one grade, many grade[]); CREATE TABLE u (id integer);",
+			to:   "CREATE TABLE u (id integer);",
+			rows: "INSERT INTO t VALUES (1, 'b', '{a,b}'), (2, NULL, NULL);",
+			up:   []string{"SELECT id, one::text AS one, many::text[] AS many FROM t;", "DROP TYPE grade;"},
+			down: []string{"SELECT id, one::grade, many::grade[] FROM archived_t;"},
+		},
+		"an enum that goes with its columns": {
+			from: "CREATE TYPE grade AS ENUM ('a', 'b'); CREATE TABLE t (id integer PRIMARY KEY, one grade, many grade[]);",
+			to:   "CREATE TABLE t (id integer PRIMARY KEY);",
+			rows: "INSERT INTO t VALUES (1, 'b', '{a,b}'), (2, NULL, NULL);",
+			up:   []string{"SELECT id, one::text AS one FROM t", "SELECT id, many::text[] AS many FROM t", "DROP TYPE grade;"},
+			down: []string{"SET one = a.one::grade", "SET many = a.many::grade[]"},
+		},
+		"a value of an enum, with defaults and arrays": {
+			from:    "CREATE TYPE grade AS ENUM ('a', 'b', 'c'); CREATE TABLE t (id integer PRIMARY KEY, one grade NOT NULL DEFAULT 'a', many grade[] DEFAULT '{a}', gone grade);",
+			to:      "CREATE TYPE grade AS ENUM ('a', 'b'); CREATE TABLE t (id integer PRIMARY KEY, one grade NOT NULL DEFAULT 'a', many grade[] DEFAULT '{a}');",
+			rows:    "INSERT INTO t VALUES (1, 'b', '{a,b}', 'a'), (2, 'a', NULL, 'b');",
+			up:      []string{"-- TODO: no value of t.one may be one that grade loses", "ALTER COLUMN one DROP DEFAULT", "ALTER COLUMN one SET DEFAULT 'a'"},
+			without: "DELETE FROM",
+		},
+		"a new value of an enum, with defaults and arrays": {
+			from: "CREATE TYPE grade AS ENUM ('a', 'b'); CREATE TABLE t (id integer PRIMARY KEY, one grade NOT NULL DEFAULT 'a', many grade[] DEFAULT '{a}');",
+			to:   "CREATE TYPE grade AS ENUM ('a', 'b', 'c'); CREATE TABLE t (id integer PRIMARY KEY, one grade NOT NULL DEFAULT 'a', many grade[] DEFAULT '{a}');",
+			rows: "INSERT INTO t VALUES (1, 'b', '{a,NULL}'), (2, 'a', NULL);",
+			down: []string{"DELETE FROM t WHERE one::text NOT IN ('a', 'b');", "DELETE FROM t WHERE NOT array_remove(many::text[], NULL) <@ ARRAY['a', 'b'];"},
+		},
+		"another primary key": {
+			from: "CREATE TABLE t (id integer PRIMARY KEY, code varchar NOT NULL, word varchar);",
+			to:   "CREATE TABLE t (id integer NOT NULL, code varchar PRIMARY KEY);",
+			rows: "INSERT INTO t VALUES (1, 'x', 'one'), (2, 'y', 'two');",
+			up:   []string{"SELECT id, word FROM t WHERE word IS NOT NULL"},
+			down: []string{"WHERE a.id = t.id"},
+		},
+		"another primary key, and the old one goes": {
+			from: "CREATE TABLE t (id integer PRIMARY KEY, code varchar NOT NULL, word varchar);",
+			to:   "CREATE TABLE t (code varchar PRIMARY KEY);",
+			rows: "INSERT INTO t VALUES (1, 'x', 'one'), (2, 'y', 'two');",
+			up:   []string{"SELECT code, id FROM t", "SELECT code, word FROM t WHERE word IS NOT NULL"},
+			down: []string{"WHERE a.code = t.code"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, up, down := draftBetween(t, test.from, test.to, test.rows)
+			drafted{}.want(t, up.text(), test.up...)
+			drafted{}.want(t, down.text(), test.down...)
+			if test.without != "" && strings.Contains(up.text(), test.without) {
+				t.Errorf("%q is in\n%s", test.without, up.text())
+			}
+			before := contents(t, conn)
+			execSQL(t, conn, up.text())
+			execSQL(t, conn, down.text())
+			if after := contents(t, conn); after != before {
+				t.Errorf("the way back lost something:\n%s\nwas\n%s\n%s", after, before, down.text())
+			}
+			execSQL(t, conn, up.text())
+		})
+	}
+}
+
+// Where no key is in both schemas, nothing could be found again by it.
+func TestNoSharedKey(t *testing.T) {
+	_, up, down := draftBetween(t, "CREATE TABLE t (id integer PRIMARY KEY, word varchar);", "CREATE TABLE t (code varchar PRIMARY KEY);", "")
+	drafted{}.want(t, up.text(), "-- TODO: t has no primary key, before and after, by which word could be archived")
+	drafted{}.want(t, down.text(), "-- TODO: t has no primary key, before and after, by which word could be archived")
+	if strings.Contains(up.text()+down.text(), "archived_") {
+		t.Errorf("there is an archive in\n%s%s", up.text(), down.text())
 	}
 }
