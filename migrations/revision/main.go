@@ -131,7 +131,7 @@ func (r request) refresh(ctx context.Context, server *scratch, output io.Writer)
 		return err
 	}
 	var left []error
-	for _, difference := range shape.Diff(steps[len(steps)-1].Shape) {
+	for _, difference := range differences(shape, steps[len(steps)-1].Shape) {
 		left = append(left, fmt.Errorf("%s: %s, by what the steps make", r.file("schema.sql"), difference))
 	}
 	for _, finding := range findings {

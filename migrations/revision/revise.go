@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -60,6 +62,10 @@ func (r request) draft(ctx context.Context, server *scratch, output io.Writer) e
 		return err
 	}
 	findings, err := v.review(up, down)
+	if len(differences(v.baseShape, v.wantedShape)) == 0 {
+		findings = append(findings, fmt.Sprintf("A snapshot does not show what changes, and the tests refuse a step that looks like step %d: "+
+			"change what one shows too, such as the name of the constraint.", below.Number))
+	}
 	v.report(output, append(trouble, findings...), len(trouble) == 0)
 	return err
 }
@@ -240,11 +246,8 @@ func (v *revision) makeWanted(ctx context.Context) error {
 	return err
 }
 
-// changes drafts both directions.
+// changes drafts both directions. A shape does not tell whether there are any: it has no conditions.
 func (v *revision) changes(ctx context.Context) (up, down *draft, err error) {
-	if len(v.baseShape.Diff(v.wantedShape)) == 0 && len(v.wantedShape.Diff(v.baseShape)) == 0 {
-		return nil, nil, fmt.Errorf("there is nothing to do: this is the schema of step %d; change migrations/schema.sql, or name a database with -from-database", v.below.Number)
-	}
 	forth := v.statements
 	if len(forth) == 0 {
 		if forth, err = differ(ctx, v.server, "steps", "wanted", v.baseSchema); err != nil {
@@ -255,12 +258,29 @@ func (v *revision) changes(ctx context.Context) (up, down *draft, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if len(forth)+len(backwards) == 0 && len(differences(v.baseShape, v.wantedShape)) == 0 {
+		return nil, nil, fmt.Errorf("there is nothing to do: this is the schema of step %d; change migrations/schema.sql, or name a database with -from-database", v.below.Number)
+	}
 	order := v.file.names("table")
 	if up, err = (change{from: v.base, to: v.wanted, order: order, statements: forth, target: v.number}).draft(); err != nil {
 		return nil, nil, err
 	}
 	down, err = change{from: v.wanted, to: v.base, order: order, statements: backwards, back: true, target: v.below.Number}.draft()
 	return up, down, err
+}
+
+// differences says in what one shape is not as the other: also in an index too many, which an operator may have made, but no step.
+func differences(have, want schema.Shape) []string {
+	var all []string
+	for _, difference := range have.Diff(want) {
+		all = append(all, difference.String())
+	}
+	for _, object := range slices.Sorted(maps.Keys(have)) {
+		if _, wanted := want[object]; !wanted && strings.HasPrefix(object, "index ") {
+			all = append(all, object+" is not expected: "+have[object])
+		}
+	}
+	return all
 }
 
 // write writes the files, and the snapshot with what cannot be seen in a database.
@@ -299,8 +319,8 @@ func (v *revision) try(ctx context.Context) (trouble []string, err error) {
 		if err != nil {
 			return err
 		}
-		for _, difference := range have.Diff(want) {
-			trouble = append(trouble, way+": "+difference.String())
+		for _, difference := range differences(have, want) {
+			trouble = append(trouble, way+": "+difference)
 		}
 		return nil
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pephub-migrate/internal/migrator"
-	"pephub-migrate/internal/schema"
 	"pephub-migrate/migrations/snapshot"
 )
 
@@ -561,6 +560,26 @@ func TestNothingToDo(t *testing.T) {
 	}
 }
 
+// A condition is in no snapshot, and yet there is something to do when it changes.
+func TestConditionChanged(t *testing.T) {
+	const counted = "    number_of_projects integer NOT NULL CHECK (number_of_projects >= 0),\n"
+	r := repository(t, "    number_of_projects integer NOT NULL,\n", counted)
+	t.Cleanup(func() { drop(t) })
+	up := r.file("000015_index_foreign_keys.up.sql")
+	write(t, up, read(t, up)+"ALTER TABLE users ADD CHECK (number_of_projects >= 0);\n")
+	if err := r.refresh(t.Context(), server, io.Discard); err == nil || strings.Contains(err.Error(), "schema.sql") {
+		t.Errorf("got %v", err)
+	}
+	if err := r.draft(t.Context(), server, io.Discard); err == nil || !strings.Contains(err.Error(), "there is nothing to do") {
+		t.Errorf("got %v", err)
+	}
+	write(t, r.file("schema.sql"), replaced(t, read(t, r.file("schema.sql")), "number_of_projects >= 0", "number_of_projects >= 1"))
+	d := makeDraft(t, r)
+	d.want(t, d.up, "DROP CONSTRAINT", "CHECK (number_of_projects >= 1)")
+	d.want(t, d.down, "CHECK (number_of_projects >= 0)")
+	d.want(t, d.output, "the tests refuse a step that looks like step 15")
+}
+
 // A schema.sql that is written from the database that it makes is the same file.
 func TestSchemaFileIsInHouseStyle(t *testing.T) {
 	r := repository(t)
@@ -593,6 +612,11 @@ func TestRefresh(t *testing.T) {
 	if err := r.refresh(t.Context(), server, io.Discard); err == nil || !strings.Contains(err.Error(), left) {
 		t.Errorf("got %v", err)
 	}
+	write(t, r.file("schema.sql"), read(t, r.file("schema.sql"))+"CREATE INDEX users_extra ON users (number_of_projects);\n")
+	if err := r.refresh(t.Context(), server, io.Discard); err == nil || !strings.Contains(err.Error(), "schema.sql: index users.users_extra is not expected") {
+		t.Errorf("got %v", err)
+	}
+	write(t, r.file("schema.sql"), read(t, "migrations/revision/testdata/schema.sql"))
 	for _, name := range snapshots(t) {
 		old := read(t, name)
 		if filepath.Base(name) == filepath.Base(snapshotFile) {
@@ -737,7 +761,6 @@ func draftBetween(t *testing.T, from, to, rows string) (conn *pgx.Conn, up, down
 		return read
 	}
 	v := &revision{server: server, number: 16, below: migrator.Step{Number: 15}, baseSchema: "public", base: read("steps", from), wanted: read("wanted", to)}
-	v.baseShape, v.wantedShape = schema.Shape{"a": ""}, schema.Shape{"b": ""}
 	up, down, err := v.changes(t.Context())
 	if err != nil {
 		t.Fatal(err)
