@@ -449,6 +449,26 @@ func TestFromDatabase(t *testing.T) {
 	}
 }
 
+// What the steps have archived and what another program keeps in the database is no part of the schema.
+func TestFromDatabaseInUse(t *testing.T) {
+	r := repository(t)
+	database(t, "live", read(t, "migrations/revision/testdata/schema.sql")+`
+		CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean);
+		CREATE TABLE archived_schema_groups AS SELECT id, namespace FROM schema_records;
+		CREATE INDEX archived_schema_groups_id ON archived_schema_groups (id);
+		CREATE TABLE geo_cycle_status (id serial PRIMARY KEY, status varchar);
+		CREATE TABLE geo_sample_status (id serial PRIMARY KEY, cycle integer REFERENCES geo_cycle_status (id));
+		CREATE INDEX ix_geo_cycle_status ON geo_cycle_status (status);
+		ALTER TABLE users ADD COLUMN full_name varchar;`)
+	r.fromDatabase = server.dsn("live")
+	t.Setenv("PGPASSWORD", server.password)
+	d := makeDraft(t, r)
+	d.want(t, d.up, "ALTER TABLE users ADD COLUMN full_name varchar;")
+	if text := d.up + d.schema + d.snapshot; strings.Contains(text, "geo_") || strings.Contains(text, "archived_") || strings.Contains(text, "schema_migrations") {
+		t.Errorf("something else is in\n%s", text)
+	}
+}
+
 func TestFromDatabaseRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ sql, complaint string }{
 		"nothing there": {"", "has no tables where its search_path leads"},
@@ -737,7 +757,7 @@ func TestSnapshot(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(dir, "000001_try.up.sql"), "CREATE TABLE archived_projects_pop (id integer);")
+	write(t, filepath.Join(dir, "000001_try.up.sql"), "CREATE TABLE archived_projects_pop (id integer);\n")
 	write(t, filepath.Join(dir, "000001_try.schema.txt"), "archive archived_projects: projects\narchive archived_projects_pop: projects\n")
 	if err := snapshot.Update(t.Context(), database(t, "snapshot", "").PgConn(), dir); err != nil {
 		t.Fatal(err)

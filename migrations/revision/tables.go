@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"pephub-migrate/migrations/snapshot"
 )
 
 // tables is what the catalogs say of a schema, with the names and types as they are to be written.
@@ -47,10 +49,10 @@ type index struct {
 //go:embed tables.sql
 var tablesSQL string
 
-// readTables reads the schema that unqualified names lead to, but for the version tables and the archives. It returns an error for
+// readTables reads the schema that unqualified names lead to, but for the tables that no step makes. It returns an error for
 // what it cannot write down.
 func readTables(ctx context.Context, conn *pgx.Conn) (*tables, error) {
-	queries := strings.Split(tablesSQL, ";\n")
+	queries := strings.Split(strings.ReplaceAll(tablesSQL, "{{others}}", snapshot.Others), ";\n")
 	strange, err := collect[struct{ Object string }](ctx, conn, queries[0])
 	if err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
--- What readTables asks. All of it is about the schema that unqualified names lead to, and each result is a list of names or
--- expressions that SQL can be made of.
+-- What readTables asks. All of it is about the schema that unqualified names lead to, but for the tables that no step makes, and each
+-- result is a list of names or expressions that SQL can be made of.
 
 -- What it has no words for. A sequence that a column owns belongs to the column.
 SELECT CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized view ' WHEN 'S' THEN 'sequence '
@@ -48,7 +48,7 @@ JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdro
 JOIN pg_type AS t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
 WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind = 'r'
-    AND c.relname NOT IN ('schema_migrations', 'alembic_version') AND c.relname NOT LIKE 'archived\_%'
+    AND c.oid NOT IN ({{others}})
 ORDER BY c.relname, a.attnum;
 
 SELECT
@@ -66,7 +66,7 @@ SELECT
 FROM pg_constraint AS k
 JOIN pg_class AS c ON c.oid = k.conrelid
 WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind = 'r' AND k.contype IN ('p', 'u', 'f', 'c', 'x')
-    AND c.relname NOT IN ('schema_migrations', 'alembic_version') AND c.relname NOT LIKE 'archived\_%'
+    AND c.oid NOT IN ({{others}})
 ORDER BY c.relname, position(k.contype::text IN 'pufcx'), k.conkey, k.conname;
 
 SELECT
@@ -86,5 +86,5 @@ JOIN pg_class AS c ON c.oid = i.indrelid
 JOIN pg_class AS x ON x.oid = i.indexrelid
 WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind = 'r'
     AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid AND contype IN ('p', 'u', 'x'))
-    AND c.relname NOT IN ('schema_migrations', 'alembic_version') AND c.relname NOT LIKE 'archived\_%'
+    AND c.oid NOT IN ({{others}})
 ORDER BY c.relname, x.relname

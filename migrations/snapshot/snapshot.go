@@ -72,13 +72,19 @@ func speaksOf(text, name string) bool {
 	return regexp.MustCompile(`\b` + regexp.QuoteMeta(name) + `\b`).MatchString(text)
 }
 
-// Shape returns all that is in the schema that unqualified names lead to, whoever it belongs to; but for the version tables.
+// Others is a query for the tables that may be in PEPhub's schema and are no part of what a step makes: the version tables, the
+// archives, and those that geopephub keeps in the same database.
+const Others = `SELECT oid FROM pg_class
+	WHERE relname IN ('schema_migrations', 'alembic_version', 'geo_sample_status', 'geo_cycle_status') OR relname LIKE 'archived\_%'`
+
+// Shape returns all that is in the schema that unqualified names lead to, whoever it belongs to; but for Others.
 func Shape(ctx context.Context, conn *pgconn.PgConn) (schema.Shape, error) {
 	objects, err := query(ctx, conn, `
 		SELECT CASE relkind WHEN 'r' THEN 'table ' ELSE 'index ' END || relname
 		FROM pg_class
+		LEFT JOIN pg_index ON indexrelid = oid
 		WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'i')
-			AND relname NOT IN ('schema_migrations', 'alembic_version')
+			AND coalesce(indrelid, oid) NOT IN (`+Others+`)
 			AND oid NOT IN (SELECT conindid FROM pg_constraint WHERE contype IN ('p', 'u', 'x')) -- a constraint's index is no matter
 		UNION ALL
 		SELECT 'enum ' || typname FROM pg_type WHERE typnamespace = quote_ident(current_schema())::regnamespace AND typtype = 'e'`)
