@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"os"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/testcontainers/testcontainers-go"
@@ -18,6 +20,7 @@ type scratch struct {
 	url      url.URL // of its maintenance database, with the password
 	password string
 	admin    *pgx.Conn
+	mark     string // in the names of its databases
 	made     []string
 	stop     func()
 }
@@ -26,9 +29,13 @@ type silence struct{}
 
 func (silence) Printf(string, ...any) {}
 
+func newScratch() *scratch {
+	return &scratch{mark: fmt.Sprintf("%d_%08x", os.Getpid(), rand.Uint32()), stop: func() {}}
+}
+
 // openScratch connects to the server at an URL, or starts one in a container if that is empty.
 func openScratch(ctx context.Context, address string) (*scratch, error) {
-	s := &scratch{stop: func() {}}
+	s := newScratch()
 	if address == "" {
 		var err error
 		if address, err = s.start(ctx); err != nil {
@@ -82,24 +89,27 @@ func (s *scratch) close() {
 	s.stop()
 }
 
-// database makes an empty database, in place of one that was made for the same purpose before, and connects to it.
+// database makes an empty database, in place of one that it has made for the same purpose before, and connects to it.
 func (s *scratch) database(ctx context.Context, purpose string) (*pgx.Conn, error) {
 	name := s.name(purpose)
-	for _, sql := range []string{"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name} {
-		if _, err := s.admin.Exec(ctx, sql); err != nil {
-			return nil, fmt.Errorf("make a scratch database: %w", err)
+	if slices.Contains(s.made, name) {
+		if _, err := s.admin.Exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
+			return nil, fmt.Errorf("drop a scratch database: %w", err)
 		}
 	}
-	s.made = append(s.made, name)
+	if _, err := s.admin.Exec(ctx, "CREATE DATABASE "+name); err != nil {
+		return nil, fmt.Errorf("make a scratch database: %w", err)
+	}
+	if !slices.Contains(s.made, name) {
+		s.made = append(s.made, name)
+	}
 	address := s.url
 	address.Path = "/" + name
 	return pgx.Connect(ctx, address.String())
 }
 
-// name is a database's name, which belongs to this process alone.
-func (s *scratch) name(purpose string) string {
-	return fmt.Sprintf("revision_%d_%s", os.Getpid(), purpose)
-}
+// name is a database's name, which belongs to this process alone; processes in different containers may have the same number.
+func (s *scratch) name(purpose string) string { return "revision_" + s.mark + "_" + purpose }
 
 // dsn leads to a database without the password.
 func (s *scratch) dsn(purpose string) string {
