@@ -51,6 +51,13 @@ func parseAlembic(text string) (alembic, error) {
 			if node.CreateStmt.GetRelation().GetRelname() == versionTable {
 				continue
 			}
+		case *pganalyze.Node_RenameStmt:
+			if node.RenameStmt.GetRenameType() == pganalyze.ObjectType_OBJECT_TABLE {
+				name := node.RenameStmt.GetRelation().GetRelname()
+				return alembic{}, fmt.Errorf("the SQL renames the table %s, and its sequence and constraints keep their names; rename it in schema.sql, "+
+					"draft the step without -from-alembic, and write ALTER TABLE %[1]s RENAME TO %s, and the same for those, where the draft drops one table and makes the other",
+					name, node.RenameStmt.GetNewname())
+			}
 		case *pganalyze.Node_InsertStmt:
 			if node.InsertStmt.GetRelation().GetRelname() == versionTable {
 				return alembic{}, fmt.Errorf("the SQL begins before Alembic's first revision; name the newest that there is a step for: alembic upgrade A:B --sql")
