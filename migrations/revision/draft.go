@@ -165,10 +165,15 @@ func (d *draft) place(s statement) error {
 			d.rest = append(d.rest, item{comments: hazards(s), text: "DROP INDEX " + node.RenameStmt.GetRelation().GetRelname()})
 			return nil
 		}
+		d.lockNamed(s)
 	case *pganalyze.Node_DropStmt:
 		return d.drop(s, node.DropStmt)
-	case *pganalyze.Node_InsertStmt, *pganalyze.Node_UpdateStmt, *pganalyze.Node_DeleteStmt, *pganalyze.Node_DoStmt:
+	case *pganalyze.Node_InsertStmt, *pganalyze.Node_UpdateStmt, *pganalyze.Node_DeleteStmt, *pganalyze.Node_SelectStmt:
 		d.moves = true
+		d.lockNamed(s)
+	default:
+		d.moves = true
+		d.rest = append(d.rest, item{text: todo("which tables does this read or change? LOCK TABLE at the top names them too")})
 	}
 	return d.add(&d.rest, s)
 }
@@ -598,6 +603,15 @@ func (d *draft) loseValues(table string, c column, enum string) {
 		fmt.Sprintf("rows of %s with a %s of its own", table, c.Name),
 	})
 	d.rest = append(d.rest, item{text: fmt.Sprintf("DELETE FROM %s WHERE %s", table, where)})
+}
+
+// lockNamed locks the tables that a statement names: what an application writes into one that it reads would be lost too.
+func (d *draft) lockNamed(s statement) {
+	for _, name := range relations(s.node.ProtoReflect()) {
+		if t := d.from.find(name); t != nil {
+			d.lock(t.name, "ACCESS EXCLUSIVE")
+		}
+	}
 }
 
 // lock notes that a table is locked in the end, so that the strongest lock can be taken first.

@@ -552,13 +552,28 @@ func TestFromAlembic(t *testing.T) {
 	}
 }
 
+// What a person has written locks the tables that it names from the beginning, and of what cannot be read it is asked.
+func TestFromAlembicLocks(t *testing.T) {
+	r := repository(t)
+	r.fromAlembic = filepath.Join(t.TempDir(), "upgrade.sql")
+	write(t, r.fromAlembic, `
+		ALTER TABLE bedbase_stats RENAME COLUMN genome TO build;
+		UPDATE views SET description = p.description FROM projects AS p WHERE p.id = project_id AND NOT EXISTS (SELECT FROM stars);
+		DO $$ BEGIN DELETE FROM subsamples WHERE row_number < 0; END $$;
+		UPDATE alembic_version SET version_num='0123456789ab' WHERE alembic_version.version_num = '8a037f13b4e5';`)
+	d := makeDraft(t, r)
+	d.want(t, d.up, "LOCK TABLE bedbase_stats, projects, stars, views IN ACCESS EXCLUSIVE MODE;",
+		"-- TODO: which tables does this read or change? LOCK TABLE at the top names them too\n", "DO $$ BEGIN DELETE")
+}
+
 func TestFromAlembicRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ sql, complaint string }{
-		"another beginning": {strings.ReplaceAll(fromAlembic, "8a037f13b4e5", "44cb1e7a80de"), "begins at revision 44cb1e7a80de, and the newest step is at 8a037f13b4e5"},
-		"from nothing":      {"CREATE TABLE alembic_version (version_num VARCHAR(32)); INSERT INTO alembic_version (version_num) VALUES ('44cb1e7a80de')", "begins before Alembic's first revision"},
-		"a gap":             {replaced(t, fromAlembic, "WHERE alembic_version.version_num = '0123456789ab'", "WHERE alembic_version.version_num = '2223456789ab'"), "revision 2223456789ab does not follow on 0123456789ab"},
-		"no revision":       {"ALTER TABLE users ADD COLUMN a integer", "does not say which revision it leads to"},
-		"no SQL":            {"INFO  [alembic] Running upgrade", "is not SQL for PostgreSQL"},
+		"another beginning":  {strings.ReplaceAll(fromAlembic, "8a037f13b4e5", "44cb1e7a80de"), "begins at revision 44cb1e7a80de, and the newest step is at 8a037f13b4e5"},
+		"from nothing":       {"CREATE TABLE alembic_version (version_num VARCHAR(32)); INSERT INTO alembic_version (version_num) VALUES ('44cb1e7a80de')", "begins before Alembic's first revision"},
+		"a gap":              {replaced(t, fromAlembic, "WHERE alembic_version.version_num = '0123456789ab'", "WHERE alembic_version.version_num = '2223456789ab'"), "revision 2223456789ab does not follow on 0123456789ab"},
+		"no revision":        {"ALTER TABLE users ADD COLUMN a integer", "does not say which revision it leads to"},
+		"a table's new name": {"ALTER TABLE views RENAME TO sights;" + fromAlembic, "renames the table views, and its sequence"},
+		"no SQL":             {"INFO  [alembic] Running upgrade", "is not SQL for PostgreSQL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := repository(t)
@@ -661,6 +676,29 @@ func TestRefresh(t *testing.T) {
 	write(t, up, read(t, "migrations/000015_index_foreign_keys.up.sql"))
 	if err := r.refresh(t.Context(), server, &said); err != nil || !strings.Contains(said.String(), "nothing in steps 15 to 15 is left to do") {
 		t.Errorf("got %v and %s", err, said.String())
+	}
+}
+
+// A name belongs to one process: with the same number, as in containers, there may be another on the server.
+func TestScratchNames(t *testing.T) {
+	needServer(t)
+	t.Cleanup(func() { drop(t) })
+	name := server.name("mine")
+	if other := newScratch(); other.name("mine") == name {
+		t.Errorf("another is called %s too", name)
+	}
+	conn, err := server.database(t.Context(), "mine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	other := *server
+	other.made = nil
+	if _, err := other.database(t.Context(), "mine"); err == nil || !strings.Contains(err.Error(), "already exists") {
+		t.Errorf("got %v", err)
+	}
+	if err := conn.Ping(t.Context()); err != nil {
+		t.Errorf("the other has dropped it: %v", err)
 	}
 }
 

@@ -127,6 +127,27 @@ func unqualify(message protoreflect.Message, schemaName string) {
 	}
 }
 
+// relations returns the names of all relations in a tree.
+func relations(message protoreflect.Message) []string {
+	var names []string
+	if relation, ok := message.Interface().(*pganalyze.RangeVar); ok {
+		names = append(names, relation.Relname)
+	}
+	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		switch {
+		case field.Message() == nil:
+		case field.IsList():
+			for i := range value.List().Len() {
+				names = append(names, relations(value.List().Get(i).Message())...)
+			}
+		default:
+			names = append(names, relations(value.Message())...)
+		}
+		return true
+	})
+	return names
+}
+
 func withoutSchema(names []*pganalyze.Node, schemaName string) []*pganalyze.Node {
 	if len(names) > 1 && names[0].GetString_().GetSval() == schemaName {
 		return names[1:]
