@@ -96,15 +96,9 @@ func (s Steps) sortOut(leftovers schema.Shape, full []string, target int) (clear
 	return c, nil
 }
 
-// removeLeftovers makes way for the steps. It keeps everybody from filling a table that is about to go.
+// removeLeftovers makes way for the steps.
 func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, leftovers schema.Shape) error {
-	tables := leftovers.Names("table")
-	if len(tables) > 0 {
-		if _, err := conn.Exec(ctx, lockSQL(tables)).ReadAll(); err != nil {
-			return fmt.Errorf("lock tables of a newer release: %w", err)
-		}
-	}
-	full, err := filled(ctx, conn, tables)
+	full, err := filled(ctx, conn, leftovers.Names("table"))
 	if err != nil {
 		return err
 	}
@@ -127,19 +121,12 @@ func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, lef
 	return nil
 }
 
-// settle decides between two ways to see a database by whether tables hold rows. Within a transaction it keeps them from being
-// filled meanwhile.
+// settle decides between two ways to see a database by whether tables hold rows.
 func (m *Migrator) settle(ctx context.Context, conn *pgconn.PgConn, at position) (position, error) {
 	if at.ifEmpty == nil {
 		return at, nil
 	}
-	tables := at.ifEmpty.leftovers.Names("table")
-	if conn.TxStatus() == 'T' && len(tables) > 0 {
-		if _, err := conn.Exec(ctx, lockSQL(tables)).ReadAll(); err != nil {
-			return at, fmt.Errorf("lock tables of a newer release: %w", err)
-		}
-	}
-	full, err := filled(ctx, conn, tables)
+	full, err := filled(ctx, conn, at.ifEmpty.leftovers.Names("table"))
 	if err != nil || len(full) > 0 {
 		return at, err
 	}
@@ -154,7 +141,7 @@ func (m *Migrator) makeIndexes(ctx context.Context, conn *pgconn.PgConn, at posi
 	if _, err := conn.Exec(ctx, m.steps.indexSQL(at, m.target.Number)).ReadAll(); err != nil {
 		return fmt.Errorf("%w: make missing indexes: %w", ErrStep, err)
 	}
-	m.log.Info("made indexes that were missing", "indexes", strings.Join(slices.Sorted(slices.Values(at.missing.Names("index"))), ", "))
+	m.log.Info("made indexes that were missing", "indexes", at.missingIndexes())
 	return nil
 }
 
@@ -162,10 +149,16 @@ func lockSQL(tables []string) string {
 	return "LOCK TABLE " + strings.Join(tables, ", ") + " IN ACCESS EXCLUSIVE MODE"
 }
 
-// filled returns those of the tables that hold rows.
+// filled returns those of the tables that hold rows. Within a transaction, which may drop the others, it keeps everybody from
+// filling them meanwhile.
 func filled(ctx context.Context, conn *pgconn.PgConn, tables []string) ([]string, error) {
 	if len(tables) == 0 {
 		return nil, nil
+	}
+	if conn.TxStatus() == 'T' {
+		if _, err := conn.Exec(ctx, lockSQL(tables)).ReadAll(); err != nil {
+			return nil, fmt.Errorf("lock tables of a newer release: %w", err)
+		}
 	}
 	var questions []string
 	for _, table := range tables {

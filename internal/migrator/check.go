@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -139,7 +138,7 @@ func (a assessment) lacking() string {
 	case len(a.clearing.drop) > 0:
 		return fmt.Sprintf("%s, but empty tables of a newer application are there: %s", where, strings.Join(a.clearing.drop, ", "))
 	case len(a.at.missing) > 0:
-		return where + ", but without indexes of it: " + strings.Join(slices.Sorted(slices.Values(a.at.missing.Names("index"))), ", ")
+		return where + ", but without indexes of it: " + a.at.missingIndexes()
 	}
 	return where + ", but not on record"
 }

@@ -56,6 +56,11 @@ type position struct {
 	ifEmpty *position
 }
 
+// missingIndexes names the indexes that are missing, in a sentence.
+func (p position) missingIndexes() string {
+	return strings.Join(slices.Sorted(slices.Values(p.missing.Names("index"))), ", ")
+}
+
 // recognise finds the step that the database is at. The shape decides. What the two version tables say is evidence of
 // somebody who knows more than this image, and nothing beyond that: Alembic stamps a database without looking at it.
 func (s Steps) recognise(db schema.Database) (position, error) {
@@ -84,29 +89,28 @@ func (s Steps) recognise(db schema.Database) (position, error) {
 			return position{step: s[i].Number}, s.checkIndexes(db.Shape)
 		}
 	}
-	at, lacking := s.withoutIndexes(db.Shape)
-	before, fits := s.withLeftovers(db.Shape)
-	switch {
-	case lacking && fits:
-		at.ifEmpty = &before
+	before, common, fits := s.withLeftovers(db.Shape)
+	if at, ok := s.withoutIndexes(db.Shape); ok {
+		if fits {
+			at.ifEmpty = &before
+		}
 		return at, s.checkIndexes(db.Shape)
-	case lacking:
-		return at, s.checkIndexes(db.Shape)
-	case fits:
-		common, _ := db.Shape.Split(s[before.step-s[0].Number].Shape)
+	}
+	if fits {
 		return before, s.checkIndexes(common)
 	}
 	return position{}, s.nearest(db.Shape)
 }
 
-// withLeftovers returns the newest step that a database is at but for tables and enums of later steps, if there is one.
-func (s Steps) withLeftovers(shape schema.Shape) (at position, ok bool) {
+// withLeftovers returns the newest step that a database is at but for tables and enums of later steps, and the rest of the
+// database, if there is such a step.
+func (s Steps) withLeftovers(shape schema.Shape) (at position, common schema.Shape, ok bool) {
 	for i := len(s) - 1; i >= 0; i-- {
 		if common, rest := shape.Split(s[i].Shape); s[i].matches(common) && s[:i].lacks(rest) {
-			return position{step: s[i].Number, leftovers: rest}, true
+			return position{step: s[i].Number, leftovers: rest}, common, true
 		}
 	}
-	return position{}, false
+	return position{}, nil, false
 }
 
 // withoutIndexes returns the step that a database is at but for indexes, if there is one: of several that with the fewest
@@ -140,10 +144,16 @@ func isMissingIndex(d schema.Difference) bool {
 	return strings.HasPrefix(d.Object, "index ") && d.Have == ""
 }
 
+// indexOf takes an object like "index table.name" apart.
+func indexOf(object string) (table, index string) {
+	table, index, _ = strings.Cut(strings.TrimPrefix(object, "index "), ".")
+	return table, index
+}
+
 // createIndex returns the statement by which the last of the steps that does so makes an index, or nothing. A snapshot does not
 // say enough of one to make it: neither its operator classes nor its order, expressions and conditions.
 func (s Steps) createIndex(object string) string {
-	table, index, _ := strings.Cut(strings.TrimPrefix(object, "index "), ".")
+	table, index := indexOf(object)
 	statement := regexp.MustCompile(`(?m)^CREATE (UNIQUE )?INDEX (IF NOT EXISTS )?` + regexp.QuoteMeta(index+" ON "+table) + ` [^;]*;`)
 	for _, step := range slices.Backward(s) {
 		if found := statement.FindString(step.up); found != "" {
@@ -161,7 +171,7 @@ func (s Steps) indexSQL(at position, target int) string {
 	tables := map[string]bool{}
 	for _, object := range slices.Sorted(maps.Keys(at.missing)) {
 		sql.WriteString(known.createIndex(object) + "\n")
-		table, _, _ := strings.Cut(strings.TrimPrefix(object, "index "), ".")
+		table, _ := indexOf(object)
 		tables[table] = true
 	}
 	if at.step == target {

@@ -81,7 +81,7 @@ func (a assessment) summary(sizes map[string]tableSize) string {
 		say("Tables that a newer application has made, which are empty and make way: %s.", strings.Join(c.drop, ", "))
 	}
 	if len(a.at.missing) > 0 {
-		say("Indexes that are missing and will be made: %s.", strings.Join(slices.Sorted(slices.Values(a.at.missing.Names("index"))), ", "))
+		say("Indexes that are missing and will be made: %s.", a.at.missingIndexes())
 		say("  While one is made, nobody can write to its table; the time for that is not in the estimate.")
 	}
 	var whole time.Duration
