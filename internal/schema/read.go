@@ -86,9 +86,9 @@ func namesOf(snapshots []Shape) names {
 	known := names{"table": {}, "index": {}, "enum": {}}
 	for _, snapshot := range snapshots {
 		for object := range snapshot {
-			kind, name, _ := strings.Cut(object, " ")
+			kind, name := kindAndName(object)
 			if of := known[kind]; of != nil {
-				of[name[strings.LastIndexByte(name, '.')+1:]] = true
+				of[name] = true
 			}
 		}
 	}
@@ -124,7 +124,7 @@ func (r Reader) Around() Reader {
 
 // Read looks at the database.
 func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error) {
-	results, err := conn.Exec(ctx, briefly(conn)+r.SQL()).ReadAll()
+	results, err := look(ctx, conn, r.queries)
 	if err != nil {
 		return Database{}, fmt.Errorf("read the database's shape: %w", err)
 	}
@@ -132,7 +132,9 @@ func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error)
 }
 
 // SQL returns what Read asks. Within a transaction it also points the search path to the schema that is read, until that ends.
-func (r Reader) SQL() string { return strings.Join(r.queries, ";\n") }
+func (r Reader) SQL() string { return message(r.queries) }
+
+func message(queries []string) string { return strings.Join(queries, ";\n") }
 
 // Parse returns what the results of a message say that ended with SQL.
 func (r Reader) Parse(results []*pgconn.Result) (Database, error) {
@@ -169,19 +171,21 @@ type Place struct {
 // is asked outside a transaction waits for locks no longer than a second.
 func Ask(ctx context.Context, conn *pgconn.PgConn, queries ...string) (Place, []*pgconn.Result, error) {
 	queries = place(queries...)
-	results, err := conn.Exec(ctx, briefly(conn)+strings.Join(queries, ";\n")).ReadAll()
+	results, err := look(ctx, conn, queries)
 	if err != nil {
 		return Place{}, nil, err
 	}
 	return split(results, len(queries))
 }
 
-// briefly is what goes before a look without a transaction of our own, which has set its limit: somebody may keep a table locked.
-func briefly(conn *pgconn.PgConn) string {
+// look sends queries in one message. Somebody may keep a table locked: a transaction of our own has set its limit; without one a
+// look has its own.
+func look(ctx context.Context, conn *pgconn.PgConn, queries []string) ([]*pgconn.Result, error) {
+	sql := message(queries)
 	if conn.TxStatus() == 'I' {
-		return "SET LOCAL lock_timeout = '1s';\n"
+		sql = "SET LOCAL lock_timeout = '1s';\n" + sql
 	}
-	return ""
+	return conn.Exec(ctx, sql).ReadAll()
 }
 
 // errHalf means that what speaks there is not PostgreSQL.

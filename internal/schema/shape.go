@@ -43,11 +43,17 @@ func (s Shape) String() string {
 func (s Shape) Names(kind string) []string {
 	var names []string
 	for object := range s {
-		if name, ok := strings.CutPrefix(object, kind+" "); ok {
-			names = append(names, name[strings.LastIndexByte(name, '.')+1:])
+		if of, name := kindAndName(object); of == kind {
+			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// kindAndName takes an object apart, without the table that it belongs to.
+func kindAndName(object string) (kind, name string) {
+	kind, name, _ = strings.Cut(object, " ")
+	return kind, name[strings.LastIndexByte(name, '.')+1:]
 }
 
 // Split divides s into the objects of the tables and enums that other has too, and the rest.
