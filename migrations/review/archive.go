@@ -1,5 +1,7 @@
 package review
 
+import "maps"
+
 // rows says how many rows of a table an archive holds.
 type rows int
 
@@ -104,9 +106,7 @@ func (r *reviewer) with(n node, around map[string][]output) map[string][]output 
 		return around
 	}
 	with := map[string][]output{}
-	for name, outputs := range around {
-		with[name] = outputs
-	}
+	maps.Copy(with, around)
 	for _, cte := range ctes {
 		with[cte.text("ctename")] = renamedTo(r.outputs(cte.item("ctequery"), with), cte.list("aliascolnames"))
 	}
@@ -188,10 +188,7 @@ func (r *reviewer) outputsOf(table string) []output {
 
 // chosen returns what one expression of a list of results takes from the sources.
 func chosen(target item, sources []source) []output {
-	val := target.item("val")
-	for val.kind == "TypeCast" {
-		val = val.item("arg")
-	}
+	val := uncast(target.item("val"))
 	if val.kind != "ColumnRef" {
 		return nil
 	}
@@ -216,6 +213,14 @@ func chosen(target item, sources []source) []output {
 		}
 	}
 	return outputs
+}
+
+// uncast takes the casts off a value.
+func uncast(value item) item {
+	for value.kind == "TypeCast" {
+		value = value.item("arg")
+	}
+	return value
 }
 
 // inArchive reports whether an archive holds a column, or all columns of a table, of as many rows as that.

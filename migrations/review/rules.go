@@ -317,9 +317,7 @@ func (r *reviewer) sets(table string, targets []item) {
 				val = row[val.number("colno")-1]
 			}
 		}
-		for val.kind == "TypeCast" {
-			val = val.item("arg")
-		}
+		val = uncast(val)
 		null := val.kind == "A_Const" && val.flag("isnull")
 		r.filled[c] = r.filled[c] || !null
 		if (null || val.kind == "SetToDefault") && !r.added[c] {
