@@ -227,8 +227,13 @@ func TestMissingIndexesMakeNoDeadlock(t *testing.T) {
 			execute(t, application, "SET deadlock_timeout = '100ms'; BEGIN; SELECT FROM schemas")
 			done := make(chan error)
 			go func() { done <- runOn(t, migrations.FS, conn, config.Config{Action: config.Up, Target: target}) }()
-			for len(query(t, observer, "SELECT pid::text FROM pg_locks WHERE NOT granted")) == 0 {
-				time.Sleep(10 * time.Millisecond)
+			waiting := fmt.Sprintf("SELECT pid::text FROM pg_locks WHERE NOT granted AND pid = %d", conn.PgConn().PID())
+			for len(query(t, observer, waiting)) == 0 {
+				select {
+				case err := <-done:
+					t.Fatalf("it did not wait for the application: %v", err)
+				case <-time.After(10 * time.Millisecond):
+				}
 			}
 			execute(t, application, "UPDATE schemas SET description = description; COMMIT")
 			if err := <-done; err != nil {
