@@ -212,6 +212,36 @@ func TestMissingIndexes(t *testing.T) {
 	}
 }
 
+// runUntilItWaits starts a run and returns when it waits for a lock. Its end is sent to the channel.
+func runUntilItWaits(t *testing.T, conn, observer *pgx.Conn, cfg config.Config) <-chan error {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- runOn(t, migrations.FS, conn, cfg) }()
+	waiting := fmt.Sprintf("SELECT pid::text FROM pg_locks WHERE NOT granted AND pid = %d", conn.PgConn().PID())
+	for len(query(t, observer, waiting)) == 0 {
+		select {
+		case err := <-done:
+			t.Fatalf("it did not wait for a lock, and ended with %v", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return done
+}
+
+// What a newer application is about to write into a table of its own is seen before that table makes way.
+func TestTableIsFilledMeanwhile(t *testing.T) {
+	db := newDatabase(t, v0111...)
+	application, conn, observer := connect(t, db), connect(t, db), connect(t, db)
+	startNewer(t, application, "0.12.3")
+	execute(t, application, "BEGIN; INSERT INTO schema_records (namespace, name, private) VALUES ('ada', 'x', false)")
+	done := runUntilItWaits(t, conn, observer, config.Config{Action: config.Up})
+	execute(t, application, "COMMIT")
+	if err := <-done; !errors.Is(err, migrator.ErrUnrecognised) || !strings.Contains(err.Error(), "schema_records, which holds rows") {
+		t.Errorf("it ended with %v", err)
+	}
+	wantRows(t, db, "SELECT name FROM schema_records", "x")
+}
+
 // A session that reads a table and then writes to it must not find that the program has done the same with its locks.
 func TestMissingIndexesMakeNoDeadlock(t *testing.T) {
 	for name, target := range map[string]int{"own trigger": 13, "step pending": 14} {
@@ -225,16 +255,7 @@ func TestMissingIndexesMakeNoDeadlock(t *testing.T) {
 				execute(t, application, "CREATE TRIGGER mine BEFORE UPDATE ON schemas FOR EACH ROW EXECUTE FUNCTION touch()")
 			}
 			execute(t, application, "SET deadlock_timeout = '100ms'; BEGIN; SELECT FROM schemas")
-			done := make(chan error)
-			go func() { done <- runOn(t, migrations.FS, conn, config.Config{Action: config.Up, Target: target}) }()
-			waiting := fmt.Sprintf("SELECT pid::text FROM pg_locks WHERE NOT granted AND pid = %d", conn.PgConn().PID())
-			for len(query(t, observer, waiting)) == 0 {
-				select {
-				case err := <-done:
-					t.Fatalf("it did not wait for the application: %v", err)
-				case <-time.After(10 * time.Millisecond):
-				}
-			}
+			done := runUntilItWaits(t, conn, observer, config.Config{Action: config.Up, Target: target})
 			execute(t, application, "UPDATE schemas SET description = description; COMMIT")
 			if err := <-done; err != nil {
 				t.Error(err)
