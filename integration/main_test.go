@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/exec"
 	"github.com/testcontainers/testcontainers-go/log"
@@ -22,9 +23,10 @@ import (
 	"github.com/testcontainers/testcontainers-go/wait"
 )
 
-const (
-	image = "pephub-migrate:test"
+// image is what this run builds and tests: another run on the same Docker has one of its own.
+var image = fmt.Sprintf("pephub-migrate:test-%d", os.Getpid())
 
+const (
 	// superuser's password has every kind of character that a shell, a URL or libpq could stumble over. No log may
 	// hold it.
 	superuser = "postgres"
@@ -76,18 +78,21 @@ func (silence) Printf(string, ...any) {}
 // start builds the image and starts the server. What it returns first undoes it, even after an error.
 func start(ctx context.Context, provider *testcontainers.DockerProvider) (stop func(), err error) {
 	stop = func() {}
+	repository, tag, _ := strings.Cut(image, ":")
 	if _, err := provider.BuildImage(ctx, &testcontainers.ContainerRequest{
-		FromDockerfile: testcontainers.FromDockerfile{Context: "..", Repo: "pephub-migrate", Tag: "test", KeepImage: true},
+		FromDockerfile: testcontainers.FromDockerfile{Context: "..", Repo: repository, Tag: tag, KeepImage: true},
 	}); err != nil {
 		return stop, fmt.Errorf("build the image: %w", err)
 	}
+	removeImage := func() { provider.Client().ImageRemove(context.Background(), image, client.ImageRemoveOptions{}) }
 	net, err := network.New(ctx)
 	if err != nil {
-		return stop, err
+		return removeImage, err
 	}
 	stop = func() {
 		testcontainers.TerminateContainer(server.container)
 		net.Remove(context.Background())
+		removeImage()
 	}
 	server.network = net.Name
 	server.container, err = startPostgres(ctx, "db")
