@@ -115,6 +115,8 @@ func endings() []ending {
 		{postgres.ErrBusy, 11, "start again when the other session is done"},
 		{postgres.ErrUnreachable, 4, "check that the server runs, that POSTGRES_HOST leads to it, and PGSSLMODE, then start again"},
 		{migrator.ErrUnrecognised, 6, "check that this is PEPhub's database; the lines above name what differs"},
+		{migrator.ErrPlanted, 6, "connect as the role that owns the tables, or have dropped what the lines above name"},
+		{migrator.ErrAttached, 7, "do what the lines above say, start again, and make it anew where it belongs"},
 		{migrator.ErrNewer, 9, "use an image that is as new as the database"},
 		{migrator.ErrResult, 8, "the database is as it was; report this with the lines above"},
 		{migrator.ErrStep, 7, "the database is as it was; the message says what stood in the way"},
@@ -150,6 +152,12 @@ func conclude(ctx context.Context, log *slog.Logger, outcome migrator.Outcome, e
 	if errors.As(err, &shape) {
 		for _, difference := range shape.Differences {
 			log.Error("differs", "step", shape.Nearest.Number, "object", difference.String())
+		}
+	}
+	var obstacles *migrator.ObstacleError
+	if errors.As(err, &obstacles) {
+		for _, obstacle := range obstacles.Obstacles {
+			log.Error("stands in the way", "object", obstacle.Object, "remedy", obstacle.Remedy)
 		}
 	}
 	message := strings.Join(strings.Fields(err.Error()), " ")

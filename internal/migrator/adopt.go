@@ -11,21 +11,6 @@ import (
 	"pephub-migrate/internal/schema"
 )
 
-// actAsSQL makes new tables belong to the owner of the old ones, if that is one role, another one, and one that this one can
-// act as: an application that is not a superuser could not read what a superuser has made.
-func (m *Migrator) actAsSQL() string {
-	return schema.Fill(`
-		SELECT set_config('role', pg_get_userbyid(o.owner)::text, true)
-		FROM (
-			SELECT max(relowner) AS owner
-			FROM pg_class
-			WHERE relnamespace = to_regnamespace(quote_ident(current_schema()))
-				AND relname = ANY ('{{tables}}'::name[] || '{schema_migrations,alembic_version}'::name[])
-			HAVING max(relowner) = min(relowner)
-		) AS o
-		WHERE o.owner <> current_user::regrole AND pg_has_role(o.owner, 'MEMBER');`, m.steps.snapshots())
-}
-
 // nameUndecided logs the projects that nobody can say the schema of, if there are any. pepdbagent 0.12 works on the tables
 // of 0.11 if somebody adds users.number_of_schemas for it; it then takes projects.schema_id for the number of a version,
 // which 0.11 takes for that of a schema. It only adds to a refusal, and so returns nothing.
@@ -58,15 +43,16 @@ func (m *Migrator) nameUndecided(ctx context.Context, conn *pgconn.PgConn, shape
 
 // clearing is what becomes of the leftovers.
 type clearing struct {
+	schema     string   // as an SQL identifier
 	drop, keep []string // tables
-	sql        string   // empty if there is nothing to drop
+	enums      []string // to be dropped
 }
 
 // sortOut decides what becomes of the leftovers, of which some are full of rows. The steps up to the target make the empty
 // ones anew. One that holds rows stays as it is, if its step is among those and can live with that; otherwise the database is
 // refused, because nobody can tell where the rows belong. So is one that no application has made.
-func (s Steps) sortOut(leftovers schema.Shape, full []string, target int) (clearing, error) {
-	var c clearing
+func (s Steps) sortOut(schemaName string, leftovers schema.Shape, full []string, target int) (clearing, error) {
+	c := clearing{schema: schemaName}
 	var refused []string
 	for _, table := range slices.Sorted(slices.Values(leftovers.Names("table"))) {
 		made, keeps := s.makes(table, leftovers, target)
@@ -85,64 +71,22 @@ func (s Steps) sortOut(leftovers schema.Shape, full []string, target int) (clear
 		return c, fmt.Errorf("%w: a newer release has tables of these names, and they cannot be carried over: %s",
 			ErrUnrecognised, strings.Join(refused, "; "))
 	}
-	if len(c.drop) > 0 {
-		c.sql = "DROP TABLE " + strings.Join(c.drop, ", ") + ";\n"
-	}
 	if len(full) == 0 {
-		for _, enum := range slices.Sorted(slices.Values(leftovers.Names("enum"))) {
-			c.sql += "DROP TYPE " + enum + ";\n"
-		}
+		c.enums = slices.Sorted(slices.Values(leftovers.Names("enum")))
 	}
 	return c, nil
 }
 
-// removeLeftovers makes way for the steps.
-func (m *Migrator) removeLeftovers(ctx context.Context, conn *pgconn.PgConn, leftovers schema.Shape) error {
-	full, err := filled(ctx, conn, leftovers.Names("table"))
-	if err != nil {
-		return err
-	}
-	c, err := m.steps.sortOut(leftovers, full, m.target.Number)
-	if err != nil {
-		return err
-	}
-	for _, table := range c.keep {
-		m.log.Info("kept a table that a newer application has filled", "table", table)
-	}
-	if len(c.drop) > 0 {
-		m.log.Info("removed empty tables that a newer application has made", "tables", strings.Join(c.drop, ", "))
-	}
-	if c.sql == "" {
-		return nil
-	}
-	if _, err := conn.Exec(ctx, c.sql).ReadAll(); err != nil {
-		return fmt.Errorf("%w: remove empty tables of a newer release: %w", ErrStep, err)
-	}
-	return nil
-}
-
 // settle decides between two ways to see a database by whether tables hold rows.
-func (m *Migrator) settle(ctx context.Context, conn *pgconn.PgConn, at position) (position, error) {
+func (m *Migrator) settle(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) (position, error) {
 	if at.ifEmpty == nil {
 		return at, nil
 	}
-	full, err := filled(ctx, conn, at.ifEmpty.leftovers.Names("table"))
+	full, err := filled(ctx, conn, db, at.ifEmpty.leftovers.Names("table"))
 	if err != nil || len(full) > 0 {
 		return at, err
 	}
 	return *at.ifEmpty, nil
-}
-
-// makeIndexes makes those indexes of the step that the database is at which it lacks: the steps may expect them.
-func (m *Migrator) makeIndexes(ctx context.Context, conn *pgconn.PgConn, at position) error {
-	if len(at.missing) == 0 {
-		return nil
-	}
-	if _, err := conn.Exec(ctx, m.steps.indexSQL(at, m.target.Number)).ReadAll(); err != nil {
-		return fmt.Errorf("%w: make missing indexes: %w", ErrStep, err)
-	}
-	m.log.Info("made indexes that were missing", "indexes", at.missingIndexes())
-	return nil
 }
 
 func lockSQL(tables []string) string {
@@ -151,18 +95,18 @@ func lockSQL(tables []string) string {
 
 // filled returns those of the tables that hold rows. Within a transaction, which may drop the others, it keeps everybody from
 // filling them meanwhile.
-func filled(ctx context.Context, conn *pgconn.PgConn, tables []string) ([]string, error) {
+func filled(ctx context.Context, conn *pgconn.PgConn, db schema.Database, tables []string) ([]string, error) {
 	if len(tables) == 0 {
 		return nil, nil
 	}
 	if conn.TxStatus() == 'T' {
-		if _, err := conn.Exec(ctx, lockSQL(tables)).ReadAll(); err != nil {
+		if _, err := conn.Exec(ctx, lockSQL(qualified(db, tables))).ReadAll(); err != nil {
 			return nil, fmt.Errorf("lock tables of a newer release: %w", err)
 		}
 	}
 	var questions []string
 	for _, table := range tables {
-		questions = append(questions, fmt.Sprintf("SELECT '%[1]s' WHERE EXISTS (SELECT FROM %[1]s)", table))
+		questions = append(questions, fmt.Sprintf("SELECT '%[2]s' WHERE EXISTS (SELECT FROM ONLY %[1]s.%[2]s TABLESAMPLE SYSTEM (100))", db.Schema, table))
 	}
 	_, results, err := schema.Ask(ctx, conn, strings.Join(questions, " UNION ALL "))
 	if err != nil {

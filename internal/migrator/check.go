@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pephub-migrate/internal/postgres"
-	"pephub-migrate/internal/schema"
 )
 
 // ErrPending means that the database is not at the target: there is something for MIGRATE_ACTION=up to do.
@@ -51,11 +50,8 @@ func (m *Migrator) Wait(ctx context.Context, conn *pgconn.PgConn) (Outcome, erro
 
 // assessment is what there is, and what there is to do.
 type assessment struct {
-	outcome  Outcome // without Changed: nothing was done
-	db       schema.Database
-	at       position
-	clearing clearing
-	pending  []Step
+	upgrade
+	outcome Outcome // without Changed: nothing was done
 }
 
 // settlePause is the time between two looks of which the second is to confirm the first.
@@ -67,7 +63,7 @@ func (m *Migrator) assess(ctx context.Context, conn *pgconn.PgConn) (assessment,
 	var before error
 	for {
 		found, err := m.assessOnce(ctx, conn)
-		if !errors.Is(err, ErrUnrecognised) && !errors.Is(err, ErrNewer) && !errors.Is(err, ErrTarget) {
+		if !isRefusal(err) {
 			return found, err
 		}
 		if before != nil && before.Error() == err.Error() {
@@ -81,6 +77,16 @@ func (m *Migrator) assess(ctx context.Context, conn *pgconn.PgConn) (assessment,
 			return found, err
 		}
 	}
+}
+
+// isRefusal reports whether an error is a reason for which a database is left alone.
+func isRefusal(err error) bool {
+	for _, class := range []error{ErrUnrecognised, ErrNewer, ErrTarget, ErrAttached, ErrPlanted} {
+		if errors.Is(err, class) {
+			return true
+		}
+	}
+	return false
 }
 
 func (m *Migrator) assessOnce(ctx context.Context, conn *pgconn.PgConn) (assessment, error) {
@@ -98,18 +104,13 @@ func (m *Migrator) assessOnce(ctx context.Context, conn *pgconn.PgConn) (assessm
 	defer cancel()
 	at, err := m.locate(brief, conn, db)
 	from, _ := m.steps.find(at.step)
-	found := assessment{outcome: Outcome{From: from, To: m.target}, db: db, at: at}
+	found := assessment{upgrade: upgrade{db: db, at: at, from: from}, outcome: Outcome{From: from, To: m.target}}
 	if err != nil || m.done(db, at) {
 		return found, passing(err)
 	}
-	full, err := filled(brief, conn, at.leftovers.Names("table"))
-	if err != nil {
+	if found.upgrade, err = m.examine(brief, conn, db, at); err != nil {
 		return found, passing(err)
 	}
-	if found.clearing, err = m.steps.sortOut(at.leftovers, full, m.target.Number); err != nil {
-		return found, err
-	}
-	found.pending = m.steps.between(at.step, m.target.Number)
 	return found, fmt.Errorf("%w: %s", ErrPending, found.lacking())
 }
 

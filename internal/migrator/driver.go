@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -25,13 +24,10 @@ type driver struct {
 	log     *slog.Logger
 	watcher *watcher
 	steps   Steps
-	version int    // the step reached, or database.NilVersion
-	target  int    // the step to reach
-	finish  string // what is to be run behind the last step, in the same message
-	taken   int    // how many steps were taken
-	rows    int64  // how many rows the statements of all steps have written
-
-	finished []*pgconn.Result // of finish
+	version int   // the step reached, or database.NilVersion
+	target  int   // the step to reach
+	taken   int   // how many steps were taken
+	rows    int64 // how many rows the statements of all steps have written
 
 	next int  // the version that golang-migrate has announced
 	ran  bool // whether its body has run
@@ -72,12 +68,12 @@ func (d *driver) Run(migration io.Reader) error {
 	}
 	start := time.Now()
 	d.watcher.begin(step)
-	results, err := d.execute(step, want)
+	results, err := d.conn.Exec(d.ctx, want).ReadAll()
 	if d.conn.TxStatus() == outsideTransaction && !d.conn.IsClosed() {
 		return fmt.Errorf("%w: step %d ended the transaction that it shares with the others", ErrStep, step.Number)
 	}
 	if err != nil {
-		return err
+		return &StepError{Step: step, sql: want, Err: err}
 	}
 	d.ran = true
 	rows := written(results)
@@ -89,36 +85,6 @@ func (d *driver) Run(migration io.Reader) error {
 	d.log.Info(action, "step", step.Number, "name", step.Name, "rows", rows, "duration", time.Since(start).Round(time.Millisecond))
 	return nil
 }
-
-// endSQL tells where a step's statements end and finish begins. It fails, and so keeps finish from being run, if the step has ended
-// the transaction, with which a local setting goes.
-const endSQL = "\n;\nSELECT current_setting('pephub_migrate.allow_data_loss')::boolean AS pephub_migrate_end;\n"
-
-func isEnd(result *pgconn.Result) bool {
-	return len(result.FieldDescriptions) == 1 && result.FieldDescriptions[0].Name == "pephub_migrate_end"
-}
-
-// execute runs the body of a step, and finish behind it if it is the last.
-func (d *driver) execute(step Step, body string) ([]*pgconn.Result, error) {
-	message := body
-	if d.next == d.target {
-		message += endSQL + d.finish
-	}
-	results, err := d.conn.Exec(d.ctx, message).ReadAll()
-	end := slices.IndexFunc(results, isEnd)
-	switch {
-	case err != nil && end >= 0:
-		return nil, finishError(err)
-	case err != nil:
-		return nil, &StepError{Step: step, sql: body, Err: err}
-	case end < 0:
-		return results, nil
-	}
-	d.finished = results[end+1:]
-	return results[:end], nil
-}
-
-func finishError(err error) error { return fmt.Errorf("%w: after the last step: %w", ErrStep, err) }
 
 // written counts the rows of INSERT, UPDATE, DELETE and CREATE TABLE AS. Those that a query returns are not written.
 func written(results []*pgconn.Result) (rows int64) {

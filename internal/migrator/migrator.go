@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"slices"
 	"strconv"
 	"time"
 
@@ -136,7 +135,7 @@ func (m *Migrator) briefly(ctx context.Context) (context.Context, context.Cancel
 func (m *Migrator) locate(ctx context.Context, conn *pgconn.PgConn, db schema.Database) (position, error) {
 	at, err := m.steps.recognise(db)
 	if err == nil {
-		at, err = m.settle(ctx, conn, at)
+		at, err = m.settle(ctx, conn, db, at)
 	}
 	switch {
 	case err != nil:
@@ -191,75 +190,43 @@ func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Data
 	if m.done(db, at) {
 		return outcome, nil
 	}
-	outcome.Changed = true
-	if at.step > 0 {
-		if _, err := conn.Exec(ctx, m.actAsSQL()).ReadAll(); err != nil {
-			return outcome, fmt.Errorf("act as the owner of the tables: %w", err)
-		}
-	}
-	if err := m.removeLeftovers(ctx, conn, at.leftovers); err != nil {
+	outcome.Changed, outcome.Indexes = true, len(at.missing)
+	u, err := m.prepare(ctx, conn, db, at)
+	if err != nil {
 		return outcome, err
 	}
 	m.logPosition(db, from)
-	// With the last step, to save the way there and back.
-	finish := m.recordSQL(db) + "\n"
-	if at.step > 0 {
-		if err := m.standStill(ctx, conn); err != nil {
-			return outcome, err
-		}
-		finish += m.handBackSQL(present(db, at)) + "\n"
-	}
-	if err := m.makeIndexes(ctx, conn, at); err != nil {
+	m.logUpgrade(u)
+	if err := execute(ctx, conn, m.before(u)); err != nil {
 		return outcome, err
 	}
-	outcome.Indexes = len(at.missing)
-	finish += m.reader.SQL()
-	var results []*pgconn.Result
-	if outcome.Progress, outcome.Rows, results, err = m.run(ctx, conn, at.step, finish, watcher); err != nil {
+	if outcome.Progress, outcome.Rows, err = m.run(ctx, conn, at.step, watcher); err != nil {
 		return outcome, err
 	}
-	return outcome, m.verify(results)
+	if err := execute(ctx, conn, m.after(u)); err != nil {
+		return outcome, err
+	}
+	return outcome, m.verify(ctx, conn, u)
 }
 
-// present returns the tables that were there, leftovers apart.
-func present(db schema.Database, at position) []string {
-	leftovers := at.leftovers.Names("table")
-	tables := slices.DeleteFunc(db.Shape.Names("table"), func(table string) bool { return slices.Contains(leftovers, table) })
-	if db.Recorded != "" {
-		tables = append(tables, "schema_migrations")
-	}
-	if db.Alembic != "" {
-		tables = append(tables, "alembic_version")
-	}
-	return tables
-}
-
-// run lets golang-migrate take the steps, and then finishes with a piece of SQL, whose results it returns last, after how many rows
-// were written. It reports progress if it got further than any attempt before: one that only gets as far as the same lock
-// again and again is none.
-func (m *Migrator) run(
-	ctx context.Context, conn *pgconn.PgConn, at int, finish string, watcher *watcher,
-) (progress bool, rows int64, results []*pgconn.Result, err error) {
+// run lets golang-migrate take the steps, and returns how many rows were written. It reports progress if it got further than
+// any attempt before: failing repeatedly on the same lock is not progress.
+func (m *Migrator) run(ctx context.Context, conn *pgconn.PgConn, at int, watcher *watcher) (progress bool, rows int64, err error) {
 	if at == m.target.Number {
-		if results, err = conn.Exec(ctx, finish).ReadAll(); err != nil {
-			return false, 0, nil, finishError(err)
-		}
-		return false, 0, results, nil
+		return false, 0, nil
 	}
-	driver := &driver{
-		ctx: ctx, conn: conn, log: m.log, watcher: watcher, steps: m.steps, version: at, target: m.target.Number, finish: finish,
-	}
+	driver := &driver{ctx: ctx, conn: conn, log: m.log, watcher: watcher, steps: m.steps, version: at}
 	if at == 0 {
 		driver.version = database.NilVersion
 	}
 	engine, err := newEngine(driver)
 	if err != nil {
-		return false, 0, nil, err
+		return false, 0, err
 	}
 	err = reach(engine, driver, m.target.Number)
 	progress = driver.taken > m.furthest
 	m.furthest = max(m.furthest, driver.taken)
-	return progress, driver.rows, driver.finished, err
+	return progress, driver.rows, err
 }
 
 func newEngine(driver *driver) (*migrate.Migrate, error) {
@@ -289,29 +256,27 @@ func reach(engine *migrate.Migrate, driver *driver, target int) error {
 // Alembic, alembic_version stays away or becomes empty.
 func (m *Migrator) recordSQL(db schema.Database) string {
 	var sql string
+	migrations, alembic := db.Schema+".schema_migrations", db.Schema+".alembic_version"
 	if db.Recorded == "" {
-		sql = "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL);"
+		sql = "CREATE TABLE " + migrations + " (version bigint PRIMARY KEY, dirty boolean NOT NULL);\n"
 	}
-	sql += fmt.Sprintf(`
-		DELETE FROM schema_migrations;
-		INSERT INTO schema_migrations (version, dirty) VALUES (%d, false);
-		COMMENT ON TABLE schema_migrations IS 'pephub-migrate: oldest_step=%d';`, m.target.Number, m.target.Oldest)
-	hasAlembic := db.Alembic != ""
-	if m.target.Revision != "" && !hasAlembic {
-		sql += "\n\t\tCREATE TABLE alembic_version (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY);"
+	sql += fmt.Sprintf("DELETE FROM %[1]s;\nINSERT INTO %[1]s (version, dirty) VALUES (%[2]d, false);\n"+
+		"COMMENT ON TABLE %[1]s IS 'pephub-migrate: oldest_step=%[3]d';\n", migrations, m.target.Number, m.target.Oldest)
+	if m.target.Revision != "" && db.Alembic == "" {
+		sql += "CREATE TABLE " + alembic + " (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY);\n"
 	}
-	if hasAlembic {
-		sql += "\n\t\tDELETE FROM alembic_version;"
+	if db.Alembic != "" {
+		sql += "DELETE FROM " + alembic + ";\n"
 	}
 	if m.target.Revision != "" {
-		sql += fmt.Sprintf("\n\t\tINSERT INTO alembic_version (version_num) VALUES ('%s');", m.target.Revision)
+		sql += fmt.Sprintf("INSERT INTO %s (version_num) VALUES ('%s');\n", alembic, m.target.Revision)
 	}
 	return sql
 }
 
-// verify compares what the last look has shown with the target's snapshot.
-func (m *Migrator) verify(results []*pgconn.Result) error {
-	db, err := m.reader.Parse(results)
+// verify reads the database once more, and compares it with the target's snapshot and with what must be attached to it.
+func (m *Migrator) verify(ctx context.Context, conn *pgconn.PgConn, u upgrade) error {
+	db, err := m.reader.Read(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -321,6 +286,13 @@ func (m *Migrator) verify(results []*pgconn.Result) error {
 	if !m.done(db, position{step: m.target.Number}) {
 		return fmt.Errorf("%w: schema_migrations says %q, its comment %d, and alembic_version %q",
 			ErrResult, db.Recorded, db.Oldest, db.Alembic)
+	}
+	attached, err := m.readAttached(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := obstacles(ErrAttached, u.carried.missing(attached), db.Schema); err != nil {
+		return err
 	}
 	m.log.Info("verified", "step", m.target.Number, "objects", len(db.Shape))
 	return nil

@@ -39,40 +39,53 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assess
 	if err != nil {
 		return "", passing(err)
 	}
-	db, at := found.db, found.at
-	parts := []string{
-		found.summary(sizes),
-		title("All of it or nothing, nobody else meanwhile, and settings that hold until the end of the transaction"),
-		beginSQL(), dedent(m.settingsSQL()),
-		title("Unqualified names lead to PEPhub's tables"),
-		fmt.Sprintf("SELECT set_config('search_path', '%s', true);\n", strings.ReplaceAll(db.Schema, "'", "''")),
-		title("Is the database still as it was when this plan was made?"),
-		m.expect(fingerprint(db.Shape, db.Recorded, db.Alembic, db.Oldest), "true",
-			"the database has changed since this plan was made; make another"),
+	u := found.upgrade
+	stages := []stage{
+		{"All of it or nothing, nobody else meanwhile, and settings that hold until the end of the transaction", beginSQL() + dedent(m.settingsSQL())},
+		{"Is the database still as it was when this plan was made?",
+			m.expect(fingerprint(u.db.Shape, u.db.Recorded, u.db.Alembic, u.db.Oldest), "true",
+				"the database has changed since this plan was made; make another")},
+		{"Does what is attached to the tables still allow it?", m.expectAttached(u)},
 	}
-	if at.step > 0 {
-		parts = append(parts, title("New tables belong to the owner of the old ones"), dedent(m.actAsSQL()))
+	stages = append(stages, m.before(u)...)
+	for _, step := range u.pending {
+		stages = append(stages, stage{fmt.Sprintf("Step %d: %s", step.Number, step.Name), step.up})
 	}
-	if found.clearing.sql != "" {
-		parts = append(parts, title("Empty tables of a newer application make way for the steps"), dropIfEmpty(found.clearing))
+	stages = append(stages, m.after(u)...)
+	stages = append(stages,
+		stage{"Is the result what it should be?", m.expect(m.result(u.db, u.at), m.wanted(), "the result is not what it should be") +
+			u.carried.expectSQL(m.attachedSQL()) + endOfPlanSQL()})
+	parts := []string{found.summary(sizes)}
+	for _, s := range stages {
+		if s.sql != "" {
+			parts = append(parts, title(s.title), s.sql)
+		}
 	}
-	if at.step > 0 {
-		parts = append(parts, title("Triggers and rules of your own stand still"), dedent(m.standStillSQL()))
-	}
-	if len(at.missing) > 0 {
-		parts = append(parts, title("Indexes that are missing"), m.steps.indexSQL(at, m.target.Number))
-	}
-	for _, step := range found.pending {
-		parts = append(parts, title(fmt.Sprintf("Step %d: %s", step.Number, step.Name)), step.up)
-	}
-	parts = append(parts, title("The version is written down"), dedent(m.recordSQL(db)))
-	if at.step > 0 {
-		parts = append(parts, title("Triggers and rules are enabled again, and grants extended to new tables"),
-			dedent(m.handBackSQL(present(db, at))))
-	}
-	parts = append(parts, title("Is the result what it should be?"), m.expect(m.result(db, at), m.wanted(), "the result is not what it should be"),
-		endOfPlanSQL())
 	return strings.Join(parts, "\n"), nil
+}
+
+// expectAttached returns statements that fail unless what is attached to the tables is as it was, and nothing is planted. The
+// locks keep it so, and leave readers and writers alone.
+func (m *Migrator) expectAttached(u upgrade) string {
+	var sql string
+	if tables := qualified(u.db, present(u.db)); len(tables) > 0 {
+		sql = "LOCK TABLE ONLY " + strings.Join(tables, ", ONLY ") + " IN SHARE UPDATE EXCLUSIVE MODE;\n"
+	}
+	return sql + "DO " + dollars(fmt.Sprintf(`
+DECLARE
+    planted text;
+BEGIN
+    IF %s IS DISTINCT FROM coalesce((
+        %s
+    ), '') THEN
+        RAISE EXCEPTION 'what is attached to the tables has changed since this plan was made; make another';
+    END IF;
+    SELECT string_agg(p.object, ', ') INTO planted FROM (%s) AS p;
+    IF planted IS NOT NULL THEN
+        RAISE EXCEPTION 'this could run with your rights: %%', planted USING HINT = 'connect as the owner of the tables';
+    END IF;
+END
+`, literal(u.carried.fingerprint()), fingerprintSQL([]string{linesSQL(m.attachedSQL())}, "true"), m.plantedSQL())) + ";\n"
 }
 
 func title(text string) string {
@@ -113,13 +126,14 @@ INSERT INTO pephub_migrate_begin VALUES (1);
 
 func endOfPlanSQL() string { return "INSERT INTO pephub_migrate_end VALUES (1);\n" }
 
-// dropIfEmpty is the clearing's SQL behind a guard: that the tables are empty was seen without a lock.
+// dropIfEmpty drops what makes way for the steps, if it is still empty: a plan was made without a lock.
 func dropIfEmpty(c clearing) string {
 	var sql string
 	if len(c.drop) > 0 {
-		var filled []string
+		var tables, filled []string
 		for _, table := range c.drop {
-			filled = append(filled, fmt.Sprintf("EXISTS (SELECT FROM %s)", table))
+			tables = append(tables, c.schema+"."+table)
+			filled = append(filled, fmt.Sprintf("EXISTS (SELECT FROM %s.%s)", c.schema, table))
 		}
 		sql = fmt.Sprintf(`%s;
 DO $do$
@@ -129,9 +143,13 @@ BEGIN
     END IF;
 END
 $do$;
-`, lockSQL(c.drop), strings.Join(filled, " OR "))
+DROP TABLE %s;
+`, lockSQL(tables), strings.Join(filled, " OR "), strings.Join(tables, ", "))
 	}
-	return sql + c.sql
+	for _, enum := range c.enums {
+		sql += "DROP TYPE " + c.schema + "." + enum + ";\n"
+	}
+	return sql
 }
 
 // fingerprintSQL is the query for the fingerprint of what the queries in lines return, of those lines for which the condition holds.
@@ -204,6 +222,11 @@ func fingerprint(shape schema.Shape, recorded, alembic string, oldest int) strin
 	if oldest != 0 {
 		lines = append(lines, fmt.Sprintf("oldest_step: %d", oldest))
 	}
+	return sum(lines)
+}
+
+// sum is what fingerprintSQL makes of lines of text.
+func sum(lines []string) string {
 	if len(lines) == 0 {
 		return "" // as string_agg has it, where there is nothing
 	}

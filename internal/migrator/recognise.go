@@ -166,6 +166,9 @@ func (s Steps) createIndex(object string) string {
 // indexSQL makes the missing indexes. Where steps follow, which may need more than CREATE INDEX of a table, it takes the strongest
 // lock at once: to raise a lock makes deadlocks.
 func (s Steps) indexSQL(at position, target int) string {
+	if len(at.missing) == 0 {
+		return ""
+	}
 	known := s[:at.step-s[0].Number+1]
 	var sql strings.Builder
 	tables := map[string]bool{}

@@ -27,6 +27,7 @@ type Step struct {
 
 	up, down string
 	costs    costs
+	moves    moves
 }
 
 // costs is what a step asks of the database it runs on. Its plan says so.
@@ -159,6 +160,7 @@ func (s *Step) addShape(text string) error {
 	if s.costs, err = takeCosts(shape); err != nil {
 		return err
 	}
+	s.moves = takeMoves(shape)
 	s.Revision = shape["alembic_version"]
 	if s.Revision != "" && !revision.MatchString(s.Revision) {
 		return errors.New("alembic_version is not a revision of 12 hexadecimal digits")
@@ -195,6 +197,32 @@ func takeCosts(shape schema.Shape) (costs, error) {
 		delete(shape, object)
 	}
 	return taken, nil
+}
+
+// takeMoves takes "from <new object>: <object>, <object>", "moved <object>: <object>", "refilled table <table>" and
+// "distinct column <column>: <columns>" out of a snapshot.
+func takeMoves(shape schema.Shape) moves {
+	taken := moves{from: map[string][]string{}, moved: map[string]string{}, refilled: map[string]bool{}, distinct: map[string]string{}}
+	for line, value := range shape {
+		kind, object, _ := strings.Cut(line, " ")
+		of, name, _ := strings.Cut(object, " ")
+		switch kind {
+		case "from":
+			for source := range strings.SplitSeq(value, ", ") {
+				taken.from[object] = append(taken.from[object], of+" "+source)
+			}
+		case "moved":
+			taken.moved[object] = of + " " + value
+		case "refilled":
+			taken.refilled[name] = true
+		case "distinct":
+			taken.distinct[name] = value
+		default:
+			continue
+		}
+		delete(shape, line)
+	}
+	return taken
 }
 
 func withoutEvidence(shape schema.Shape) schema.Shape {

@@ -23,6 +23,7 @@ const (
 // Database is what one look at a database shows.
 type Database struct {
 	Schema    string   // the schema that unqualified names lead to, as an SQL identifier; empty if there is none
+	Path      string   // the search path for the steps: Schema, the rest of the session's path, pg_temp
 	Shape     Shape    // the tables that are PEPhub's
 	Standby   bool     // whether the server is one, and cannot be written to
 	Oldest    int      // the oldest step whose applications can work on what is here, or 0 if nothing says so

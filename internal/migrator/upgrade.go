@@ -1,0 +1,270 @@
+package migrator
+
+import (
+	"context"
+	_ "embed" // for the queries
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pephub-migrate/internal/config"
+	"pephub-migrate/internal/postgres"
+	"pephub-migrate/internal/schema"
+)
+
+var (
+	// actAsSQL makes the owner of the tables the role of the transaction.
+	//
+	//go:embed act_as.sql
+	actAsSQL string
+
+	// plantedSQL is the query for what could run with the rights of the login role: columns object, remedy.
+	//
+	//go:embed planted.sql
+	plantedSQL string
+)
+
+// upgrade is what there is in a database, and what is to be done with it.
+type upgrade struct {
+	db       schema.Database
+	at       position
+	from     Step // the zero Step for an empty database
+	pending  []Step
+	clearing clearing
+	carried  carried
+}
+
+// stage is a piece of SQL that has a title in a plan.
+type stage struct{ title, sql string }
+
+// before returns what is done before the steps, in order.
+func (m *Migrator) before(u upgrade) []stage {
+	login, owner := u.carried.asideSQL(u.db.Schema)
+	stages := []stage{{"Foreign keys of other tables step aside", login}}
+	if u.at.step > 0 {
+		stages = append(stages, stage{"New tables belong to the owner of the old ones", schema.Fill(actAsSQL, m.steps.snapshots())})
+	}
+	return append(stages,
+		stage{"Unqualified names lead to PEPhub's tables", "SELECT set_config('search_path', " + literal(u.db.Path) + ", true);\n"},
+		stage{"Empty tables of a newer application make way for the steps", dropIfEmpty(u.clearing)},
+		stage{"Triggers and rules of your own are disabled", owner},
+		stage{"Indexes that are missing", m.steps.indexSQL(u.at, m.target.Number)},
+	)
+}
+
+// after returns what is done after the steps, in order. The first statement also fails if a step has ended the
+// transaction, with which the local settings go.
+func (m *Migrator) after(u upgrade) []stage {
+	return []stage{
+		{"Names lead to PostgreSQL's own again", "SELECT set_config('search_path', 'pg_catalog, pg_temp', true), current_setting('pephub_migrate.allow_data_loss')::boolean;\n"},
+		{"The version is written down", m.recordSQL(u.db)},
+		{"New tables are as open as the tables their rows come from, and what stepped aside comes back", u.carried.restoreSQL(u.db.Schema)},
+	}
+}
+
+// execute runs stages one after the other. The error wraps ErrStep.
+func execute(ctx context.Context, conn *pgconn.PgConn, stages []stage) error {
+	for _, s := range stages {
+		if s.sql == "" {
+			continue
+		}
+		if _, err := conn.Exec(ctx, s.sql).ReadAll(); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrStep, s.title, err)
+		}
+	}
+	return nil
+}
+
+// errChanged means that another session has changed the tables since they were read.
+var errChanged = fmt.Errorf("%w: another session has just changed PEPhub's tables", postgres.ErrBusy)
+
+// prepare finds out all that must be known before the first step, under locks that keep everybody from changing a table but
+// not from reading and writing it.
+func (m *Migrator) prepare(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) (upgrade, error) {
+	if tables := qualified(db, present(db)); len(tables) > 0 {
+		sql := fmt.Sprintf("%s\nLOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE", schema.Fill(actAsSQL, m.steps.snapshots()), strings.Join(tables, ", ONLY "))
+		if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
+			return upgrade{}, passing(fmt.Errorf("lock the tables: %w", err))
+		}
+		again, err := m.reader.Read(ctx, conn)
+		if err != nil {
+			return upgrade{}, err
+		}
+		if !maps.Equal(again.Shape, db.Shape) || again.Recorded != db.Recorded || again.Alembic != db.Alembic {
+			return upgrade{}, errChanged
+		}
+	}
+	return m.examine(ctx, conn, db, at)
+}
+
+// examine finds out what is to be done with a database, and whether it can be. Within a transaction, no table that makes way
+// for the steps can be filled from then on.
+func (m *Migrator) examine(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) (upgrade, error) {
+	from, _ := m.steps.find(at.step)
+	u := upgrade{db: db, at: at, from: from, pending: m.steps.between(at.step, m.target.Number)}
+	full, err := filled(ctx, conn, db, at.leftovers.Names("table"))
+	if err != nil {
+		return u, err
+	}
+	if u.clearing, err = m.steps.sortOut(db.Schema, at.leftovers, full, m.target.Number); err != nil {
+		return u, err
+	}
+	queries := append([]string{m.attachedSQL(), m.plantedSQL()}, m.distinctSQL(u)...)
+	_, results, err := schema.Ask(ctx, conn, queries...)
+	if err != nil {
+		return u, fmt.Errorf("look for what is attached to the tables: %w", err)
+	}
+	if len(results) != len(queries) {
+		return u, errors.New("the server does not say what is attached to the tables")
+	}
+	attached, err := parseAttached(results[0])
+	if err != nil {
+		return u, err
+	}
+	planted, err := parseObstacles(results[1:2])
+	if err != nil {
+		return u, err
+	}
+	if len(planted) > 0 {
+		return u, &ObstacleError{Class: ErrPlanted, Obstacles: planted}
+	}
+	u.carried = m.steps.passage(db, u.clearing.drop, at.step, m.target.Number).carry(attached)
+	if at.step != m.target.Number {
+		if err := obstacles(ErrUnrecognised, u.carried.unfit, db.Schema); err != nil {
+			return u, err
+		}
+	}
+	equal, err := parseObstacles(results[2:])
+	if err != nil {
+		return u, err
+	}
+	err = obstacles(ErrAttached, u.carried.lost, db.Schema)
+	if len(equal) > 0 {
+		found := &ObstacleError{Class: ErrAttached, Obstacles: equal}
+		if also := (*ObstacleError)(nil); errors.As(err, &also) {
+			found.Obstacles = append(found.Obstacles, also.Obstacles...)
+		}
+		err = found
+	}
+	return u, err
+}
+
+// attachedSQL returns the query for what operators have attached to the tables.
+func (m *Migrator) attachedSQL() string { return schema.Fill(attachedSQL, m.steps.snapshots()) }
+
+// plantedSQL returns the query for what could run with the rights of the login role.
+func (m *Migrator) plantedSQL() string {
+	archives := map[string]bool{}
+	for _, step := range m.steps {
+		for archive := range step.costs.archives {
+			archives[archive] = true
+		}
+	}
+	return strings.ReplaceAll(schema.Fill(plantedSQL, m.steps.snapshots()), "{{archives}}",
+		"{"+strings.Join(slices.Sorted(maps.Keys(archives)), ",")+"}")
+}
+
+// readAttached asks for what is attached to the tables.
+func (m *Migrator) readAttached(ctx context.Context, conn *pgconn.PgConn) ([]attachment, error) {
+	_, results, err := schema.Ask(ctx, conn, m.attachedSQL())
+	if err != nil {
+		return nil, fmt.Errorf("look for what is attached to the tables: %w", err)
+	}
+	return parseAttached(results[0])
+}
+
+// distinctSQL returns the queries for rows whose values must be distinct before a pending step and are not: columns object,
+// remedy.
+func (m *Migrator) distinctSQL(u upgrade) []string {
+	if m.config.Action == config.Down {
+		return nil
+	}
+	declared := map[string]string{}
+	for _, step := range u.pending {
+		maps.Copy(declared, step.moves.distinct)
+	}
+	var queries []string
+	for _, column := range slices.Sorted(maps.Keys(declared)) {
+		if _, ok := u.db.Shape["column "+column]; !ok {
+			continue
+		}
+		table, name, _ := strings.Cut(column, ".")
+		row := regexp.MustCompile(`\w+|\W+`).ReplaceAllStringFunc(declared[column], func(part string) string {
+			if regexp.MustCompile(`^\w`).MatchString(part) {
+				return " || " + part
+			}
+			return " || " + literal(part)
+		})
+		queries = append(queries, fmt.Sprintf(`
+SELECT
+    string_agg(%[1]s, ' and ' ORDER BY %[2]s, %[1]s) || ' have the same %[3]s ' || %[3]s,
+    'give all but one of them another %[3]s: UPDATE %[4]s SET %[3]s = (SELECT max(%[3]s) + 1 FROM %[4]s) WHERE ...'
+FROM %[4]s TABLESAMPLE SYSTEM (100)
+GROUP BY %[3]s
+HAVING count(*) > 1
+ORDER BY %[3]s
+LIMIT 100`, strings.TrimPrefix(row, " || "), name, name, u.db.Schema+"."+table))
+	}
+	return queries
+}
+
+// parseObstacles returns what results say whose rows have an object and a remedy.
+func parseObstacles(results []*pgconn.Result) ([]Obstacle, error) {
+	var found []Obstacle
+	for _, result := range results {
+		for _, row := range result.Rows {
+			if len(row) != 2 {
+				return nil, errors.New("the server does not say what stands in the way")
+			}
+			found = append(found, Obstacle{Object: string(row[0]), Remedy: string(row[1])})
+		}
+	}
+	return found, nil
+}
+
+// present returns the tables that are there, the version tables included.
+func present(db schema.Database) []string {
+	tables := slices.Sorted(slices.Values(db.Shape.Names("table")))
+	if db.Recorded != "" {
+		tables = append(tables, "schema_migrations")
+	}
+	if db.Alembic != "" {
+		tables = append(tables, "alembic_version")
+	}
+	return tables
+}
+
+// qualified returns names with PEPhub's schema.
+func qualified(db schema.Database, tables []string) []string {
+	var names []string
+	for _, table := range tables {
+		names = append(names, db.Schema+"."+table)
+	}
+	return names
+}
+
+// logUpgrade says what is done besides the steps.
+func (m *Migrator) logUpgrade(u upgrade) {
+	for _, table := range u.clearing.keep {
+		m.log.Info("kept a table that a newer application has filled", "table", table)
+	}
+	if len(u.clearing.drop) > 0 {
+		m.log.Info("removed empty tables that a newer application has made", "tables", strings.Join(u.clearing.drop, ", "))
+	}
+	if len(u.at.missing) > 0 {
+		m.log.Info("made indexes that were missing", "indexes", u.at.missingIndexes())
+	}
+	for _, a := range u.carried.aside {
+		switch a.kind {
+		case "foreign key":
+			m.log.Info("foreign key steps aside during the migration", "constraint", a.name, "table", a.on)
+		default:
+			m.log.Info(a.kind+" is disabled during the migration", "name", a.name, "table", a.table)
+		}
+	}
+}
