@@ -72,7 +72,7 @@ func (m *Migrator) assess(ctx context.Context, conn *pgconn.PgConn) (assessment,
 		}
 		if before != nil && before.Error() == err.Error() {
 			if errors.Is(err, ErrUnrecognised) {
-				m.nameUndecided(ctx, conn, found.db.Shape)
+				m.nameUndecided(ctx, conn, found.db)
 			}
 			return found, err
 		}
@@ -102,7 +102,7 @@ func (m *Migrator) assessOnce(ctx context.Context, conn *pgconn.PgConn) (assessm
 	if err != nil || m.done(db, at) {
 		return found, passing(err)
 	}
-	full, err := filled(brief, conn, at.leftovers.Names("table"))
+	full, err := filled(brief, conn, db.Schema, at.leftovers)
 	if err != nil {
 		return found, passing(err)
 	}

@@ -92,7 +92,7 @@ func (d *driver) Run(migration io.Reader) error {
 
 // endSQL tells where a step's statements end and finish begins. It fails, and so keeps finish from being run, if the step has ended
 // the transaction, with which a local setting goes.
-const endSQL = "\n;\nSELECT current_setting('pephub_migrate.allow_data_loss')::boolean AS pephub_migrate_end;\n"
+const endSQL = "\n;\nSELECT pg_catalog.current_setting('pephub_migrate.allow_data_loss')::boolean AS pephub_migrate_end;\n"
 
 func isEnd(result *pgconn.Result) bool {
 	return len(result.FieldDescriptions) == 1 && result.FieldDescriptions[0].Name == "pephub_migrate_end"

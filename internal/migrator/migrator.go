@@ -136,7 +136,7 @@ func (m *Migrator) briefly(ctx context.Context) (context.Context, context.Cancel
 func (m *Migrator) locate(ctx context.Context, conn *pgconn.PgConn, db schema.Database) (position, error) {
 	at, err := m.steps.recognise(db)
 	if err == nil {
-		at, err = m.settle(ctx, conn, at)
+		at, err = m.settle(ctx, conn, db, at)
 	}
 	switch {
 	case err != nil:
@@ -175,7 +175,7 @@ func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn, db sc
 	outcome, err := m.move(ctx, conn, db, watcher)
 	watcher.stop()
 	if errors.Is(err, ErrUnrecognised) {
-		m.nameUndecided(ctx, conn, db.Shape)
+		m.nameUndecided(ctx, conn, db)
 	}
 	return outcome, watcher.explain(err)
 }
@@ -197,10 +197,13 @@ func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Data
 			return outcome, fmt.Errorf("act as the owner of the tables: %w", err)
 		}
 	}
-	if err := m.removeLeftovers(ctx, conn, at.leftovers); err != nil {
+	if err := m.removeLeftovers(ctx, conn, db, at.leftovers); err != nil {
 		return outcome, err
 	}
 	m.logPosition(db, from)
+	if _, err := conn.Exec(ctx, pathSQL(db)).ReadAll(); err != nil {
+		return outcome, fmt.Errorf("set the search path for the steps: %w", err)
+	}
 	// With the last step, to save the way there and back.
 	finish := m.recordSQL(db) + "\n"
 	if at.step > 0 {
@@ -213,13 +216,16 @@ func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Data
 		return outcome, err
 	}
 	outcome.Indexes = len(at.missing)
-	finish += m.reader.SQL()
+	finish += schema.CatalogPath + ";\n" + m.reader.SQL()
 	var results []*pgconn.Result
 	if outcome.Progress, outcome.Rows, results, err = m.run(ctx, conn, at.step, finish, watcher); err != nil {
 		return outcome, err
 	}
 	return outcome, m.verify(results)
 }
+
+// pathSQL makes the unqualified names of the steps lead to PEPhub's tables, until another look or the end of the transaction.
+func pathSQL(db schema.Database) string { return "SET LOCAL search_path = " + db.Path }
 
 // present returns the tables that were there, leftovers apart.
 func present(db schema.Database, at position) []string {
@@ -288,23 +294,24 @@ func reach(engine *migrate.Migrate, driver *driver, target int) error {
 // that a pepdbagent that is started with run_migrations=True finds nothing to do. At a step that is older than
 // Alembic, alembic_version stays away or becomes empty.
 func (m *Migrator) recordSQL(db schema.Database) string {
+	versions, revisions := db.Schema+".schema_migrations", db.Schema+".alembic_version"
 	var sql string
 	if db.Recorded == "" {
-		sql = "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL);"
+		sql = "CREATE TABLE " + versions + " (version bigint PRIMARY KEY, dirty boolean NOT NULL);"
 	}
 	sql += fmt.Sprintf(`
-		DELETE FROM schema_migrations;
-		INSERT INTO schema_migrations (version, dirty) VALUES (%d, false);
-		COMMENT ON TABLE schema_migrations IS 'pephub-migrate: oldest_step=%d';`, m.target.Number, m.target.Oldest)
+		DELETE FROM ONLY %[1]s;
+		INSERT INTO %[1]s (version, dirty) VALUES (%[2]d, false);
+		COMMENT ON TABLE %[1]s IS 'pephub-migrate: oldest_step=%[3]d';`, versions, m.target.Number, m.target.Oldest)
 	hasAlembic := db.Alembic != ""
 	if m.target.Revision != "" && !hasAlembic {
-		sql += "\n\t\tCREATE TABLE alembic_version (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY);"
+		sql += "\n\t\tCREATE TABLE " + revisions + " (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY);"
 	}
 	if hasAlembic {
-		sql += "\n\t\tDELETE FROM alembic_version;"
+		sql += "\n\t\tDELETE FROM ONLY " + revisions + ";"
 	}
 	if m.target.Revision != "" {
-		sql += fmt.Sprintf("\n\t\tINSERT INTO alembic_version (version_num) VALUES ('%s');", m.target.Revision)
+		sql += fmt.Sprintf("\n\t\tINSERT INTO %s (version_num) VALUES ('%s');", revisions, m.target.Revision)
 	}
 	return sql
 }

@@ -44,8 +44,8 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assess
 		found.summary(sizes),
 		title("All of it or nothing, nobody else meanwhile, and settings that hold until the end of the transaction"),
 		beginSQL(), dedent(m.settingsSQL()),
-		title("Unqualified names lead to PEPhub's tables"),
-		fmt.Sprintf("SELECT set_config('search_path', '%s', true);\n", strings.ReplaceAll(db.Schema, "'", "''")),
+		title("PEPhub's schema"),
+		placeSQL(db),
 		title("Is the database still as it was when this plan was made?"),
 		m.expect(fingerprint(db.Shape, db.Recorded, db.Alembic, db.Oldest), "true",
 			"the database has changed since this plan was made; make another"),
@@ -53,9 +53,10 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assess
 	if at.step > 0 {
 		parts = append(parts, title("New tables belong to the owner of the old ones"), dedent(m.actAsSQL()))
 	}
-	if found.clearing.sql != "" {
-		parts = append(parts, title("Empty tables of a newer application make way for the steps"), dropIfEmpty(found.clearing))
+	if drop := found.clearing.sql(db.Schema); drop != "" {
+		parts = append(parts, title("Empty tables of a newer application make way for the steps"), guardSQL(found.clearing, db.Schema)+drop)
 	}
+	parts = append(parts, title("Unqualified names lead to PEPhub's tables"), pathSQL(db)+";\n")
 	if at.step > 0 {
 		parts = append(parts, title("Triggers and rules of your own stand still"), dedent(m.standStillSQL()))
 	}
@@ -70,7 +71,7 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assess
 		parts = append(parts, title("Triggers and rules are enabled again, and grants extended to new tables"),
 			dedent(m.handBackSQL(present(db, at))))
 	}
-	parts = append(parts, title("Is the result what it should be?"), m.expect(m.result(db, at), m.wanted(), "the result is not what it should be"),
+	parts = append(parts, title("Is the result what it should be?"), schema.CatalogPath+";\n"+m.expect(m.result(db, at), m.wanted(), "the result is not what it should be"),
 		endOfPlanSQL())
 	return strings.Join(parts, "\n"), nil
 }
@@ -86,52 +87,63 @@ func dedent(sql string) string {
 }
 
 // beginSQL stops a psql that was told neither to stop at an error nor to run all in one transaction: a setting that is local
-// to the transaction is gone in the next statement where every statement is one. And it keeps psql -1 from committing a plan
-// whose end is missing: a foreign key is checked at the commit, and endOfPlanSQL brings what it refers to.
+// to the transaction is gone in the next statement where every statement is one. So is the search path, and so the names are
+// qualified. And it keeps psql -1 from committing a plan whose end is missing: a foreign key is checked at the commit, and
+// endOfPlanSQL brings what it refers to.
 func beginSQL() string {
 	return fmt.Sprintf(`\set ON_ERROR_STOP on
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
 SET LOCAL pephub_migrate.plan = 'on';
+%s;
 DO $do$
 BEGIN
-    IF coalesce(current_setting('pephub_migrate.plan', true), '') <> 'on' THEN
+    IF coalesce(pg_catalog.current_setting('pephub_migrate.plan', true), '') OPERATOR(pg_catalog.<>) 'on' THEN
         RAISE EXCEPTION 'run this as one transaction: psql -1';
     END IF;
-    IF NOT pg_try_advisory_xact_lock(%d) THEN
+    IF NOT pg_catalog.pg_try_advisory_xact_lock(%d) THEN
         RAISE EXCEPTION 'an instance of pephub-migrate is migrating this database';
     END IF;
 END
 $do$;
 CREATE TEMPORARY TABLE pephub_migrate_end (id integer PRIMARY KEY) ON COMMIT DROP;
-GRANT INSERT ON pephub_migrate_end TO PUBLIC;
+GRANT INSERT ON pg_temp.pephub_migrate_end TO PUBLIC;
 CREATE TEMPORARY TABLE pephub_migrate_begin (
-    id integer CONSTRAINT this_plan_is_cut_off REFERENCES pephub_migrate_end DEFERRABLE INITIALLY DEFERRED
+    id integer CONSTRAINT this_plan_is_cut_off REFERENCES pg_temp.pephub_migrate_end DEFERRABLE INITIALLY DEFERRED
 ) ON COMMIT DROP;
-INSERT INTO pephub_migrate_begin VALUES (1);
-`, int64(lockKey))
+INSERT INTO pg_temp.pephub_migrate_begin VALUES (1);
+`, schema.CatalogPath, int64(lockKey))
 }
 
-func endOfPlanSQL() string { return "INSERT INTO pephub_migrate_end VALUES (1);\n" }
+func endOfPlanSQL() string { return "INSERT INTO pg_temp.pephub_migrate_end VALUES (1);\n" }
 
-// dropIfEmpty is the clearing's SQL behind a guard: that the tables are empty was seen without a lock.
-func dropIfEmpty(c clearing) string {
-	var sql string
-	if len(c.drop) > 0 {
-		var filled []string
-		for _, table := range c.drop {
-			filled = append(filled, fmt.Sprintf("EXISTS (SELECT FROM %s)", table))
-		}
-		sql = fmt.Sprintf(`%s;
+// placeSQL makes the settings that a look makes, whatever the search path is of whoever runs the plan.
+func placeSQL(db schema.Database) string {
+	quote := strings.NewReplacer("'", "''")
+	return fmt.Sprintf("SELECT set_config('pephub_migrate.schema', (parse_ident('%s'))[1], true),\n    set_config('pephub_migrate.path', '%s', true);\n",
+		quote.Replace(db.Schema), quote.Replace(db.Path))
+}
+
+// guardSQL stops a plan that would drop a table with rows: that it is empty was seen without a lock. The name of the schema,
+// which may be anything, does not stand in the text of the block.
+func guardSQL(c clearing, schemaName string) string {
+	if len(c.drop) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(`%s;
 DO $do$
+DECLARE
+    dropped text;
+    filled boolean;
 BEGIN
-    IF %s THEN
-        RAISE EXCEPTION 'a table that is to be dropped is not empty any more; make another plan';
-    END IF;
+    FOREACH dropped IN ARRAY '{%s}'::text[] LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM ONLY %%I.%%I)', current_setting('pephub_migrate.schema'), dropped) INTO filled;
+        IF filled THEN
+            RAISE EXCEPTION 'a table that is to be dropped is not empty any more; make another plan';
+        END IF;
+    END LOOP;
 END
 $do$;
-`, lockSQL(c.drop), strings.Join(filled, " OR "))
-	}
-	return sql + c.sql
+`, lockSQL(qualified(schemaName, c.drop)), strings.Join(c.drop, ","))
 }
 
 // fingerprintSQL is the query for the fingerprint of what the queries in lines return, of those lines for which the condition holds.
