@@ -249,7 +249,7 @@ func TestStepsHaveMemory(t *testing.T) {
 func TestRoundTrips(t *testing.T) {
 	db := newDatabase(t)
 	steps := len(loadSteps(t))
-	if got, want := countMessages(t, db), 3+1+1+steps+1; got != want {
+	if got, want := countMessages(t, db), 3+1+1+1+steps+1; got != want {
 		t.Errorf("%d messages for an empty database, want %d", got, want)
 	}
 	const scans = "SELECT (sum(seq_scan) + sum(idx_scan))::text FROM pg_stat_user_tables WHERE relname <> ALL ('{schema_migrations,alembic_version}')"

@@ -14,28 +14,33 @@ import (
 // nameUndecided logs the projects that nobody can say the schema of, if there are any. pepdbagent 0.12 works on the tables
 // of 0.11 if somebody adds users.number_of_schemas for it; it then takes projects.schema_id for the number of a version,
 // which 0.11 takes for that of a schema. It only adds to a refusal, and so returns nothing.
-func (m *Migrator) nameUndecided(ctx context.Context, conn *pgconn.PgConn, shape schema.Shape) {
+func (m *Migrator) nameUndecided(ctx context.Context, conn *pgconn.PgConn, db schema.Database) {
+	for _, table := range []string{"projects", "schemas", "schema_versions"} {
+		if definition, ok := db.Shape["table "+table]; !ok || definition != "" {
+			return // a view would run code of others
+		}
+	}
 	for column, kind := range map[string]string{
 		"schemas.id": "integer", "schema_versions.id": "integer", "projects.schema_id": "integer",
 		"projects.namespace": "character varying", "projects.name": "character varying", "projects.tag": "character varying",
 	} {
-		if !strings.HasPrefix(shape["column "+column], kind) {
+		if !strings.HasPrefix(db.Shape["column "+column], kind) {
 			return
 		}
 	}
 	ctx, cancel := m.briefly(ctx)
 	defer cancel()
-	_, results, err := schema.Ask(ctx, conn, `
+	rows, err := schema.AskTable(ctx, conn, 1, fmt.Sprintf(`
 		SELECT p.namespace || '/' || p.name || ':' || p.tag
-		FROM projects AS p
-		JOIN schemas AS s ON s.id = p.schema_id
-		JOIN schema_versions AS v ON v.id = p.schema_id
-		ORDER BY 1`)
+		FROM ONLY %[1]s.projects AS p TABLESAMPLE SYSTEM (100)
+		JOIN ONLY %[1]s.schemas AS s TABLESAMPLE SYSTEM (100) ON s.id = p.schema_id
+		JOIN ONLY %[1]s.schema_versions AS v TABLESAMPLE SYSTEM (100) ON v.id = p.schema_id
+		ORDER BY 1`, db.Schema))
 	if err != nil {
 		m.log.Warn("cannot look for projects whose schema is undecided", "error", err)
 		return
 	}
-	for _, row := range results[0].Rows {
+	for _, row := range rows {
 		m.log.Error("undecided: this project is linked to a schema of 0.11 and to a version of 0.12, which have the same number",
 			"project", string(row[0]))
 	}
@@ -43,16 +48,27 @@ func (m *Migrator) nameUndecided(ctx context.Context, conn *pgconn.PgConn, shape
 
 // clearing is what becomes of the leftovers.
 type clearing struct {
-	schema     string   // as an SQL identifier
 	drop, keep []string // tables
-	enums      []string // to be dropped
+	types      []string // enums to drop
+}
+
+// sql returns the statements that drop what is to go.
+func (c clearing) sql(schema string) string {
+	var sql string
+	if len(c.drop) > 0 {
+		sql = "DROP TABLE " + qualified(schema, c.drop) + ";\n"
+	}
+	for _, enum := range c.types {
+		sql += fmt.Sprintf("DROP TYPE %s.%s;\n", schema, enum)
+	}
+	return sql
 }
 
 // sortOut decides what becomes of the leftovers, of which some are full of rows. The steps up to the target make the empty
 // ones anew. One that holds rows stays as it is, if its step is among those and can live with that; otherwise the database is
 // refused, because nobody can tell where the rows belong. So is one that no application has made.
-func (s Steps) sortOut(schemaName string, leftovers schema.Shape, full []string, target int) (clearing, error) {
-	c := clearing{schema: schemaName}
+func (s Steps) sortOut(leftovers schema.Shape, full []string, target int) (clearing, error) {
+	var c clearing
 	var refused []string
 	for _, table := range slices.Sorted(slices.Values(leftovers.Names("table"))) {
 		made, keeps := s.makes(table, leftovers, target)
@@ -63,6 +79,8 @@ func (s Steps) sortOut(schemaName string, leftovers schema.Shape, full []string,
 			c.keep = append(c.keep, table)
 		case made:
 			refused = append(refused, table+", which holds rows")
+		case leftovers["table "+table] != "":
+			refused = append(refused, fmt.Sprintf("%s (%s), which is not as any release makes it", table, leftovers["table "+table]))
 		default:
 			refused = append(refused, table+", which is not as any release makes it")
 		}
@@ -72,7 +90,7 @@ func (s Steps) sortOut(schemaName string, leftovers schema.Shape, full []string,
 			ErrUnrecognised, strings.Join(refused, "; "))
 	}
 	if len(full) == 0 {
-		c.enums = slices.Sorted(slices.Values(leftovers.Names("enum")))
+		c.types = slices.Sorted(slices.Values(leftovers.Names("enum")))
 	}
 	return c, nil
 }
@@ -82,38 +100,47 @@ func (m *Migrator) settle(ctx context.Context, conn *pgconn.PgConn, db schema.Da
 	if at.ifEmpty == nil {
 		return at, nil
 	}
-	full, err := filled(ctx, conn, db, at.ifEmpty.leftovers.Names("table"))
+	full, err := filled(ctx, conn, db.Schema, at.ifEmpty.leftovers)
 	if err != nil || len(full) > 0 {
 		return at, err
 	}
 	return *at.ifEmpty, nil
 }
 
-func lockSQL(tables []string) string {
-	return "LOCK TABLE " + strings.Join(tables, ", ") + " IN ACCESS EXCLUSIVE MODE"
+// lockSQL takes tables by names that are found under the search path at hand, in the form of a list.
+func lockSQL(tables string) string { return "LOCK TABLE " + tables + " IN ACCESS EXCLUSIVE MODE" }
+
+// qualified returns a list of the tables for a statement, each with its schema.
+func qualified(schema string, tables []string) string {
+	var names []string
+	for _, table := range tables {
+		names = append(names, schema+"."+table)
+	}
+	return strings.Join(names, ", ")
 }
 
-// filled returns those of the tables that hold rows. Within a transaction, which may drop the others, it keeps everybody from
-// filling them meanwhile.
-func filled(ctx context.Context, conn *pgconn.PgConn, db schema.Database, tables []string) ([]string, error) {
+// filled returns those tables of the leftovers that hold rows. Within a transaction, which may drop the others, it keeps everybody
+// from filling them meanwhile. It leaves alone what only has the name of a table: to read a view runs code of others.
+func filled(ctx context.Context, conn *pgconn.PgConn, schemaName string, leftovers schema.Shape) ([]string, error) {
+	tables := slices.DeleteFunc(leftovers.Names("table"), func(table string) bool { return leftovers["table "+table] != "" })
 	if len(tables) == 0 {
 		return nil, nil
 	}
 	if conn.TxStatus() == 'T' {
-		if _, err := conn.Exec(ctx, lockSQL(qualified(db, tables))).ReadAll(); err != nil {
+		if _, err := conn.Exec(ctx, lockSQL(qualified(schemaName, tables))).ReadAll(); err != nil {
 			return nil, fmt.Errorf("lock tables of a newer release: %w", err)
 		}
 	}
 	var questions []string
 	for _, table := range tables {
-		questions = append(questions, fmt.Sprintf("SELECT '%[2]s' WHERE EXISTS (SELECT FROM ONLY %[1]s.%[2]s TABLESAMPLE SYSTEM (100))", db.Schema, table))
+		questions = append(questions, fmt.Sprintf("SELECT '%[2]s' WHERE EXISTS (SELECT FROM ONLY %[1]s.%[2]s TABLESAMPLE SYSTEM (100))", schemaName, table))
 	}
-	_, results, err := schema.Ask(ctx, conn, strings.Join(questions, " UNION ALL "))
+	rows, err := schema.AskTable(ctx, conn, 1, strings.Join(questions, " UNION ALL "))
 	if err != nil {
 		return nil, fmt.Errorf("look for rows in tables of a newer release: %w", err)
 	}
 	var full []string
-	for _, row := range results[0].Rows {
+	for _, row := range rows {
 		full = append(full, string(row[0]))
 	}
 	return full, nil

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pephub-migrate/internal/schema"
 )
 
 // attachedSQL is the query for what operators have attached to PEPhub's tables: the columns of attachment.
@@ -333,11 +335,12 @@ func obstacles(class error, attachments []attachment, schema string) error {
 
 // parseAttached returns the attachments that the result of attached.sql holds.
 func parseAttached(result *pgconn.Result) ([]attachment, error) {
+	rows, err := schema.Rows(result, 8)
+	if err != nil {
+		return nil, err
+	}
 	var attached []attachment
-	for _, row := range result.Rows {
-		if len(row) != 8 {
-			return nil, errors.New("the server does not say what is attached to the tables")
-		}
+	for _, row := range rows {
 		attached = append(attached, attachment{
 			kind: string(row[0]), table: string(row[1]), column: string(row[2]), name: string(row[3]),
 			on: string(row[4]), definition: string(row[5]), columns: string(row[6]), may: string(row[7]) == "t",

@@ -68,7 +68,7 @@ func (m *Migrator) assess(ctx context.Context, conn *pgconn.PgConn) (assessment,
 		}
 		if before != nil && before.Error() == err.Error() {
 			if errors.Is(err, ErrUnrecognised) {
-				m.nameUndecided(ctx, conn, found.db.Shape)
+				m.nameUndecided(ctx, conn, found.db)
 			}
 			return found, err
 		}

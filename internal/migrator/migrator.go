@@ -174,7 +174,7 @@ func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn, db sc
 	outcome, err := m.move(ctx, conn, db, watcher)
 	watcher.stop()
 	if errors.Is(err, ErrUnrecognised) {
-		m.nameUndecided(ctx, conn, db.Shape)
+		m.nameUndecided(ctx, conn, db)
 	}
 	return outcome, watcher.explain(err)
 }
@@ -250,6 +250,9 @@ func reach(engine *migrate.Migrate, driver *driver, target int) error {
 	return nil
 }
 
+// pathSQL makes the unqualified names of the steps lead to PEPhub's tables, until another look or the end of the transaction.
+func pathSQL(db schema.Database) string { return "SET LOCAL search_path = " + db.Path + ";\n" }
+
 // recordSQL writes both version tables: golang-migrate's own, so that its CLI can read the database, with the oldest step
 // whose applications can work on the result, for the images that come after; and Alembic's, so
 // that a pepdbagent that is started with run_migrations=True finds nothing to do. At a step that is older than
@@ -260,13 +263,13 @@ func (m *Migrator) recordSQL(db schema.Database) string {
 	if db.Recorded == "" {
 		sql = "CREATE TABLE " + migrations + " (version bigint PRIMARY KEY, dirty boolean NOT NULL);\n"
 	}
-	sql += fmt.Sprintf("DELETE FROM %[1]s;\nINSERT INTO %[1]s (version, dirty) VALUES (%[2]d, false);\n"+
+	sql += fmt.Sprintf("DELETE FROM ONLY %[1]s;\nINSERT INTO %[1]s (version, dirty) VALUES (%[2]d, false);\n"+
 		"COMMENT ON TABLE %[1]s IS 'pephub-migrate: oldest_step=%[3]d';\n", migrations, m.target.Number, m.target.Oldest)
 	if m.target.Revision != "" && db.Alembic == "" {
 		sql += "CREATE TABLE " + alembic + " (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY);\n"
 	}
 	if db.Alembic != "" {
-		sql += "DELETE FROM " + alembic + ";\n"
+		sql += "DELETE FROM ONLY " + alembic + ";\n"
 	}
 	if m.target.Revision != "" {
 		sql += fmt.Sprintf("INSERT INTO %s (version_num) VALUES ('%s');\n", alembic, m.target.Revision)

@@ -42,6 +42,7 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assess
 	u := found.upgrade
 	stages := []stage{
 		{"All of it or nothing, nobody else meanwhile, and settings that hold until the end of the transaction", beginSQL() + dedent(m.settingsSQL())},
+		{"PEPhub's schema", placeSQL(u.db)},
 		{"Is the database still as it was when this plan was made?",
 			m.expect(fingerprint(u.db.Shape, u.db.Recorded, u.db.Alembic, u.db.Oldest), "true",
 				"the database has changed since this plan was made; make another")},
@@ -68,8 +69,8 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assess
 // locks keep it so, and leave readers and writers alone.
 func (m *Migrator) expectAttached(u upgrade) string {
 	var sql string
-	if tables := qualified(u.db, present(u.db)); len(tables) > 0 {
-		sql = "LOCK TABLE ONLY " + strings.Join(tables, ", ONLY ") + " IN SHARE UPDATE EXCLUSIVE MODE;\n"
+	if tables := present(u.db); len(tables) > 0 {
+		sql = keepSQL(u.db.Schema, tables)
 	}
 	return sql + "DO " + dollars(fmt.Sprintf(`
 DECLARE
@@ -99,57 +100,63 @@ func dedent(sql string) string {
 }
 
 // beginSQL stops a psql that was told neither to stop at an error nor to run all in one transaction: a setting that is local
-// to the transaction is gone in the next statement where every statement is one. And it keeps psql -1 from committing a plan
-// whose end is missing: a foreign key is checked at the commit, and endOfPlanSQL brings what it refers to.
+// to the transaction is gone in the next statement where every statement is one. So is the search path, and so the names are
+// qualified. And it keeps psql -1 from committing a plan whose end is missing: a foreign key is checked at the commit, and
+// endOfPlanSQL brings what it refers to.
 func beginSQL() string {
 	return fmt.Sprintf(`\set ON_ERROR_STOP on
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
 SET LOCAL pephub_migrate.plan = 'on';
+%s;
 DO $do$
 BEGIN
-    IF coalesce(current_setting('pephub_migrate.plan', true), '') <> 'on' THEN
+    IF coalesce(pg_catalog.current_setting('pephub_migrate.plan', true), '') OPERATOR(pg_catalog.<>) 'on' THEN
         RAISE EXCEPTION 'run this as one transaction: psql -1';
     END IF;
-    IF NOT pg_try_advisory_xact_lock(%d) THEN
+    IF NOT pg_catalog.pg_try_advisory_xact_lock(%d) THEN
         RAISE EXCEPTION 'an instance of pephub-migrate is migrating this database';
     END IF;
 END
 $do$;
 CREATE TEMPORARY TABLE pephub_migrate_end (id integer PRIMARY KEY) ON COMMIT DROP;
-GRANT INSERT ON pephub_migrate_end TO PUBLIC;
+GRANT INSERT ON pg_temp.pephub_migrate_end TO PUBLIC;
 CREATE TEMPORARY TABLE pephub_migrate_begin (
-    id integer CONSTRAINT this_plan_is_cut_off REFERENCES pephub_migrate_end DEFERRABLE INITIALLY DEFERRED
+    id integer CONSTRAINT this_plan_is_cut_off REFERENCES pg_temp.pephub_migrate_end DEFERRABLE INITIALLY DEFERRED
 ) ON COMMIT DROP;
-INSERT INTO pephub_migrate_begin VALUES (1);
-`, int64(lockKey))
+INSERT INTO pg_temp.pephub_migrate_begin VALUES (1);
+`, schema.CatalogPath, int64(lockKey))
 }
 
-func endOfPlanSQL() string { return "INSERT INTO pephub_migrate_end VALUES (1);\n" }
+func endOfPlanSQL() string { return "INSERT INTO pg_temp.pephub_migrate_end VALUES (1);\n" }
 
-// dropIfEmpty drops what makes way for the steps, if it is still empty: a plan was made without a lock.
-func dropIfEmpty(c clearing) string {
-	var sql string
-	if len(c.drop) > 0 {
-		var tables, filled []string
-		for _, table := range c.drop {
-			tables = append(tables, c.schema+"."+table)
-			filled = append(filled, fmt.Sprintf("EXISTS (SELECT FROM %s.%s)", c.schema, table))
-		}
-		sql = fmt.Sprintf(`%s;
+// placeSQL makes the settings that a look makes, whatever the search path is of whoever runs the plan.
+func placeSQL(db schema.Database) string {
+	quote := strings.NewReplacer("'", "''")
+	return fmt.Sprintf("SELECT set_config('pephub_migrate.schema', (parse_ident('%s'))[1], true),\n    set_config('pephub_migrate.path', '%s', true);\n",
+		quote.Replace(db.Schema), quote.Replace(db.Path))
+}
+
+// guardSQL stops a plan that would drop a table with rows: that it is empty was seen without a lock. The name of the schema,
+// which may be anything, does not stand in the text of the block.
+func guardSQL(c clearing, schemaName string) string {
+	if len(c.drop) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(`%s;
 DO $do$
+DECLARE
+    dropped text;
+    filled boolean;
 BEGIN
-    IF %s THEN
-        RAISE EXCEPTION 'a table that is to be dropped is not empty any more; make another plan';
-    END IF;
+    FOREACH dropped IN ARRAY '{%s}'::text[] LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM ONLY %%I.%%I)', current_setting('pephub_migrate.schema'), dropped) INTO filled;
+        IF filled THEN
+            RAISE EXCEPTION 'a table that is to be dropped is not empty any more; make another plan';
+        END IF;
+    END LOOP;
 END
 $do$;
-DROP TABLE %s;
-`, lockSQL(tables), strings.Join(filled, " OR "), strings.Join(tables, ", "))
-	}
-	for _, enum := range c.enums {
-		sql += "DROP TYPE " + c.schema + "." + enum + ";\n"
-	}
-	return sql
+`, lockSQL(qualified(schemaName, c.drop)), strings.Join(c.drop, ","))
 }
 
 // fingerprintSQL is the query for the fingerprint of what the queries in lines return, of those lines for which the condition holds.

@@ -180,7 +180,7 @@ func (s Steps) indexSQL(at position, target int) string {
 	if at.step == target {
 		return sql.String()
 	}
-	return lockSQL(slices.Sorted(maps.Keys(tables))) + ";\n" + sql.String()
+	return lockSQL(strings.Join(slices.Sorted(maps.Keys(tables)), ", ")) + ";\n" + sql.String()
 }
 
 // lacks reports whether none of the tables and enums in rest is known to these steps.

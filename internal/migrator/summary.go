@@ -32,19 +32,28 @@ func (m *Migrator) tableSizes(ctx context.Context, conn *pgconn.PgConn, db schem
 	var questions []string
 	for _, table := range tables {
 		questions = append(questions, fmt.Sprintf(`
-			SELECT pg_table_size('%[1]s'), CASE WHEN pg_table_size('%[1]s') < %[2]d THEN (SELECT count(*) FROM %[1]s) END`,
-			table, soonCounted), "EXPLAIN SELECT FROM "+table)
+			SELECT size, CASE WHEN size < %[3]d THEN (SELECT count(*) FROM ONLY %[1]s.%[2]s TABLESAMPLE SYSTEM (100)) END
+			FROM pg_table_size((quote_ident(current_setting('pephub_migrate.schema')) || '.%[2]s')::regclass) AS size`,
+			db.Schema, table, soonCounted), fmt.Sprintf("EXPLAIN SELECT FROM ONLY %s.%s", db.Schema, table))
 	}
 	ctx, cancel := m.briefly(ctx)
 	defer cancel()
 	plannersRows := regexp.MustCompile(`rows=(\d+)`)
-	_, results, err := schema.Ask(ctx, conn, questions...)
+	results, err := schema.Ask(ctx, conn, questions...)
 	if err != nil {
 		return nil, fmt.Errorf("look at the sizes of the tables: %w", err)
 	}
 	sizes := map[string]tableSize{}
 	for i, table := range tables {
-		size, guess := results[2*i].Rows[0], plannersRows.FindSubmatch(results[2*i+1].Rows[0][0])
+		size, err := schema.Row(results[2*i], 2)
+		if err != nil {
+			return nil, err
+		}
+		explained, err := schema.Row(results[2*i+1], 1)
+		if err != nil {
+			return nil, err
+		}
+		guess := plannersRows.FindSubmatch(explained[0])
 		bytes, err := strconv.ParseInt(string(size[0]), 10, 64)
 		if err != nil || guess == nil {
 			return nil, fmt.Errorf("the server does not say how large table %s is", table)

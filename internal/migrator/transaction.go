@@ -3,6 +3,7 @@ package migrator
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -51,28 +52,47 @@ func holderSQL() string {
 
 // holders asks for the rows of holderSQL.
 func holders(ctx context.Context, conn *pgconn.PgConn) ([][][]byte, error) {
-	_, results, err := schema.Ask(ctx, conn, holderSQL())
+	rows, err := schema.AskTable(ctx, conn, 4, holderSQL())
 	if err != nil {
 		return nil, fmt.Errorf("look for an instance that migrates: %w", err)
 	}
-	return results[0].Rows, nil
+	return rows, nil
 }
 
-// begin opens the transaction, takes the lock and reads the database, in one round trip. A lock that is taken is not waited for
+// begin opens the transaction, takes the lock and reads the database, in one round trip if the lock is free. A lock that is taken is not waited for
 // here: a statement that waits holds a snapshot, which delays VACUUM and CREATE INDEX CONCURRENTLY everywhere else.
 func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (schema.Database, Outcome, error) {
 	reader := m.reader.Around()
-	results, err := conn.Exec(ctx, fmt.Sprintf("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_try_advisory_xact_lock(%d); %s; %s\n%s",
-		int64(lockKey), holderSQL(), m.settingsSQL(), reader.SQL())).ReadAll()
+	results, err := conn.Exec(ctx, strings.Join([]string{
+		"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", tryLockSQL(), schema.Locate(), m.settingsSQL() + reader.SQL(),
+	}, ";\n")).ReadAll()
 	if err != nil {
 		return schema.Database{}, Outcome{}, passing(fmt.Errorf("begin: %w", err))
 	}
-	if locked := string(results[1].Rows[0][0]) == "t"; !locked {
-		outcome, err := m.busy(results[2].Rows)
+	if len(results) < 2 {
+		return schema.Database{}, Outcome{}, fmt.Errorf("begin: %w", io.ErrUnexpectedEOF)
+	}
+	locked, err := isTrue(results[1])
+	if err != nil {
+		return schema.Database{}, Outcome{}, fmt.Errorf("begin: %w", err)
+	}
+	if !locked {
+		outcome, err := m.askHolder(ctx, conn)
 		return schema.Database{}, outcome, err
 	}
 	db, err := reader.Parse(results)
 	return db, Outcome{}, err
+}
+
+// tryLockSQL runs before anything has set the search path.
+func tryLockSQL() string {
+	return fmt.Sprintf("SELECT pg_catalog.pg_try_advisory_xact_lock(%d)", int64(lockKey))
+}
+
+// isTrue reads the boolean that a query returns.
+func isTrue(result *pgconn.Result) (bool, error) {
+	row, err := schema.Row(result, 1)
+	return err == nil && string(row[0]) == "t", err
 }
 
 // lockTimeout is not longer than the whole run may wait, unless it is for a script to be run later.
@@ -145,9 +165,13 @@ func (m *Migrator) sayHolder(holder [][]byte) (active bool) {
 	return string(holder[3]) == "t"
 }
 
-// busy says who holds the lock, if that is still somebody.
-func (m *Migrator) busy(holders [][][]byte) (Outcome, error) {
+// askHolder says who holds the lock, if that is still somebody.
+func (m *Migrator) askHolder(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	m.behind = true
+	holders, err := holders(ctx, conn)
+	if err != nil {
+		return Outcome{}, err
+	}
 	if len(holders) == 0 {
 		m.active, m.askedWhen = false, time.Time{} // to ask again at once
 		return Outcome{}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
@@ -169,22 +193,20 @@ func (m *Migrator) stillBusy() (Outcome, error) {
 func (m *Migrator) queue(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	ctx, cancel := m.briefly(ctx)
 	defer cancel()
-	_, results, err := schema.Ask(ctx, conn, fmt.Sprintf("SELECT pg_try_advisory_xact_lock(%d)", int64(lockKey)))
+	results, err := schema.Ask(ctx, conn, tryLockSQL())
 	if err != nil {
 		return Outcome{}, fmt.Errorf("try the lock: %w", err)
 	}
-	if free := string(results[0].Rows[0][0]) == "t"; free {
+	if free, err := isTrue(results[0]); err != nil {
+		return Outcome{}, err
+	} else if free {
 		m.behind = false
 		return Outcome{}, nil
 	}
 	if time.Since(m.askedWhen) < min(time.Second, m.config.WaitTimeout/8) {
 		return m.stillBusy()
 	}
-	holders, err := holders(ctx, conn)
-	if err != nil {
-		return Outcome{}, err
-	}
-	return m.busy(holders)
+	return m.askHolder(ctx, conn)
 }
 
 // commitTimeout bounds how long an interrupted run waits for the answer to its COMMIT.
@@ -199,8 +221,12 @@ func commit(ctx context.Context, conn *pgconn.PgConn) error {
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	if tag := results[0].CommandTag.String(); tag != "COMMIT" {
-		return fmt.Errorf("%w: the server answered COMMIT with %s", ErrResult, tag)
+	var tag string
+	if len(results) > 0 {
+		tag = results[0].CommandTag.String()
+	}
+	if tag != "COMMIT" {
+		return fmt.Errorf("%w: the server answered COMMIT with %q", ErrResult, tag)
 	}
 	return nil
 }

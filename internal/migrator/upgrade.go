@@ -50,9 +50,9 @@ func (m *Migrator) before(u upgrade) []stage {
 		stages = append(stages, stage{"New tables belong to the owner of the old ones", schema.Fill(actAsSQL, m.steps.snapshots())})
 	}
 	return append(stages,
-		stage{"Unqualified names lead to PEPhub's tables", "SELECT set_config('search_path', " + literal(u.db.Path) + ", true);\n"},
-		stage{"Empty tables of a newer application make way for the steps", dropIfEmpty(u.clearing)},
+		stage{"Empty tables of a newer application make way for the steps", guardSQL(u.clearing, u.db.Schema) + u.clearing.sql(u.db.Schema)},
 		stage{"Triggers and rules of your own are disabled", owner},
+		stage{"Unqualified names lead to PEPhub's tables", pathSQL(u.db)},
 		stage{"Indexes that are missing", m.steps.indexSQL(u.at, m.target.Number)},
 	)
 }
@@ -61,7 +61,7 @@ func (m *Migrator) before(u upgrade) []stage {
 // transaction, with which the local settings go.
 func (m *Migrator) after(u upgrade) []stage {
 	return []stage{
-		{"Names lead to PostgreSQL's own again", "SELECT set_config('search_path', 'pg_catalog, pg_temp', true), current_setting('pephub_migrate.allow_data_loss')::boolean;\n"},
+		{"Names lead to PostgreSQL's own again", schema.CatalogPath + ";\nSELECT current_setting('pephub_migrate.allow_data_loss')::boolean;\n"},
 		{"The version is written down", m.recordSQL(u.db)},
 		{"New tables are as open as the tables their rows come from, and what stepped aside comes back", u.carried.restoreSQL(u.db.Schema)},
 	}
@@ -86,9 +86,8 @@ var errChanged = fmt.Errorf("%w: another session has just changed PEPhub's table
 // prepare finds out all that must be known before the first step, under locks that keep everybody from changing a table but
 // not from reading and writing it.
 func (m *Migrator) prepare(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) (upgrade, error) {
-	if tables := qualified(db, present(db)); len(tables) > 0 {
-		sql := fmt.Sprintf("%s\nLOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE", schema.Fill(actAsSQL, m.steps.snapshots()), strings.Join(tables, ", ONLY "))
-		if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
+	if tables := present(db); len(tables) > 0 {
+		if _, err := conn.Exec(ctx, schema.Fill(actAsSQL, m.steps.snapshots())+keepSQL(db.Schema, tables)).ReadAll(); err != nil {
 			return upgrade{}, passing(fmt.Errorf("lock the tables: %w", err))
 		}
 		again, err := m.reader.Read(ctx, conn)
@@ -102,25 +101,32 @@ func (m *Migrator) prepare(ctx context.Context, conn *pgconn.PgConn, db schema.D
 	return m.examine(ctx, conn, db, at)
 }
 
+// keepSQL keeps everybody from changing tables, or what is attached to them, until the end of the transaction. It does not
+// keep anybody from reading and writing them.
+func keepSQL(schemaName string, tables []string) string {
+	var names []string
+	for _, table := range tables {
+		names = append(names, "ONLY "+schemaName+"."+table)
+	}
+	return "LOCK TABLE " + strings.Join(names, ", ") + " IN SHARE UPDATE EXCLUSIVE MODE;\n"
+}
+
 // examine finds out what is to be done with a database, and whether it can be. Within a transaction, no table that makes way
 // for the steps can be filled from then on.
 func (m *Migrator) examine(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) (upgrade, error) {
 	from, _ := m.steps.find(at.step)
 	u := upgrade{db: db, at: at, from: from, pending: m.steps.between(at.step, m.target.Number)}
-	full, err := filled(ctx, conn, db, at.leftovers.Names("table"))
+	full, err := filled(ctx, conn, db.Schema, at.leftovers)
 	if err != nil {
 		return u, err
 	}
-	if u.clearing, err = m.steps.sortOut(db.Schema, at.leftovers, full, m.target.Number); err != nil {
+	if u.clearing, err = m.steps.sortOut(at.leftovers, full, m.target.Number); err != nil {
 		return u, err
 	}
 	queries := append([]string{m.attachedSQL(), m.plantedSQL()}, m.distinctSQL(u)...)
-	_, results, err := schema.Ask(ctx, conn, queries...)
+	results, err := schema.Ask(ctx, conn, queries...)
 	if err != nil {
 		return u, fmt.Errorf("look for what is attached to the tables: %w", err)
-	}
-	if len(results) != len(queries) {
-		return u, errors.New("the server does not say what is attached to the tables")
 	}
 	attached, err := parseAttached(results[0])
 	if err != nil {
@@ -171,7 +177,7 @@ func (m *Migrator) plantedSQL() string {
 
 // readAttached asks for what is attached to the tables.
 func (m *Migrator) readAttached(ctx context.Context, conn *pgconn.PgConn) ([]attachment, error) {
-	_, results, err := schema.Ask(ctx, conn, m.attachedSQL())
+	results, err := schema.Ask(ctx, conn, m.attachedSQL())
 	if err != nil {
 		return nil, fmt.Errorf("look for what is attached to the tables: %w", err)
 	}
@@ -204,7 +210,7 @@ func (m *Migrator) distinctSQL(u upgrade) []string {
 SELECT
     string_agg(%[1]s, ' and ' ORDER BY %[2]s, %[1]s) || ' have the same %[3]s ' || %[3]s,
     'give all but one of them another %[3]s: UPDATE %[4]s SET %[3]s = (SELECT max(%[3]s) + 1 FROM %[4]s) WHERE ...'
-FROM %[4]s TABLESAMPLE SYSTEM (100)
+FROM ONLY %[4]s TABLESAMPLE SYSTEM (100)
 GROUP BY %[3]s
 HAVING count(*) > 1
 ORDER BY %[3]s
@@ -217,10 +223,11 @@ LIMIT 100`, strings.TrimPrefix(row, " || "), name, name, u.db.Schema+"."+table))
 func parseObstacles(results []*pgconn.Result) ([]Obstacle, error) {
 	var found []Obstacle
 	for _, result := range results {
-		for _, row := range result.Rows {
-			if len(row) != 2 {
-				return nil, errors.New("the server does not say what stands in the way")
-			}
+		rows, err := schema.Rows(result, 2)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
 			found = append(found, Obstacle{Object: string(row[0]), Remedy: string(row[1])})
 		}
 	}
@@ -237,15 +244,6 @@ func present(db schema.Database) []string {
 		tables = append(tables, "alembic_version")
 	}
 	return tables
-}
-
-// qualified returns names with PEPhub's schema.
-func qualified(db schema.Database, tables []string) []string {
-	var names []string
-	for _, table := range tables {
-		names = append(names, db.Schema+"."+table)
-	}
-	return names
 }
 
 // logUpgrade says what is done besides the steps.

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pephub-migrate/internal/postgres"
+	"pephub-migrate/internal/schema"
 )
 
 const (
@@ -123,11 +124,15 @@ func look(ctx context.Context, conn *pgconn.PgConn) (pairs []any) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	results, err := conn.Exec(ctx, strings.ReplaceAll(watchSQL, "{{holder}}", holderSQL())).ReadAll()
-	if err != nil || len(results) == 0 || len(results[0].Rows) == 0 {
+	results, err := schema.Ask(ctx, conn, strings.ReplaceAll(watchSQL, "{{holder}}", holderSQL()))
+	if err != nil {
 		return nil
 	}
-	for i, value := range results[0].Rows[0] {
+	row, err := schema.Row(results[0], len(results[0].FieldDescriptions))
+	if err != nil {
+		return nil
+	}
+	for i, value := range row {
 		if value != nil {
 			pairs = append(pairs, results[0].FieldDescriptions[i].Name, string(value))
 		}

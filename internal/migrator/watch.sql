@@ -1,7 +1,7 @@
 -- What the server knows of the session that migrates: whom it waits for, what it says of itself in application_name, and
 -- how far an index has come. One row, with NULL for what does not apply.
 SELECT
-    coalesce(w.relation::regclass::text, w.locktype) AS waits_for,
+    coalesce((SELECT relname FROM pg_class WHERE oid = w.relation), w.locktype) AS waits_for,
     w.mode,
     b.pid AS held_by,
     b.application_name,

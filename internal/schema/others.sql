@@ -3,7 +3,7 @@
 (
     SELECT 'other ' || quote_ident(c.relname)
     FROM pg_class AS c
-    WHERE c.relnamespace = to_regnamespace(quote_ident(current_schema()))
+    WHERE c.relnamespace = to_regnamespace(quote_ident(current_setting('pephub_migrate.schema')))
         AND c.relkind IN ('r', 'p')
         AND c.relname NOT IN ('schema_migrations', 'alembic_version', 'geo_sample_status', 'geo_cycle_status')
         AND NOT EXISTS (

@@ -22,8 +22,8 @@ const (
 
 // Database is what one look at a database shows.
 type Database struct {
-	Schema    string   // the schema that unqualified names lead to, as an SQL identifier; empty if there is none
-	Path      string   // the search path for the steps: Schema, the rest of the session's path, pg_temp
+	Schema    string   // PEPhub's schema, as an SQL identifier; empty if the search path leads nowhere
+	Path      string   // the search path for the steps: that schema first, pg_temp last
 	Shape     Shape    // the tables that are PEPhub's
 	Standby   bool     // whether the server is one, and cannot be written to
 	Oldest    int      // the oldest step whose applications can work on what is here, or 0 if nothing says so
@@ -42,18 +42,19 @@ func (d Database) Version() int {
 	return version
 }
 
+// CatalogPath is a statement that makes unqualified names mean what PostgreSQL means by them, until the transaction ends.
+// Whatever looks at a database runs so: others may have put an operator or a function into every other schema.
+const CatalogPath = "SET LOCAL search_path = pg_catalog, pg_temp"
+
 // Reader reads the shape of the tables it was made for, in one message and without a lock on any of them.
 type Reader struct {
 	queries []string
-	tables  map[string]bool
 	around  bool
 }
 
 var (
 	//go:embed where.sql
 	whereSQL string
-	//go:embed catalogs.sql
-	catalogsSQL string
 	//go:embed ours.sql
 	oursSQL string
 	//go:embed shape.sql
@@ -64,52 +65,31 @@ var (
 
 // NewReader returns a reader for the tables, enums and indexes of all the snapshots.
 func NewReader(snapshots []Shape) Reader {
-	known := namesOf(snapshots)
-	return Reader{queries: place(strings.Split(known.fill(catalogsSQL), ";\n")...), tables: known["table"]}
+	ours, lines := Script(snapshots)
+	return Reader{queries: append([]string{ours}, lines...)}
 }
 
 // Script returns the queries of a look for a script that is to have one too: the first finds out, until the transaction ends, which
-// of the snapshots' tables are in the schema that unqualified names lead to; the others return a line of text for each object, as
-// in Shape's text form, and for what the version tables say.
+// of the snapshots' tables are in the schema that the setting pephub_migrate.schema names; the others return a line of text for
+// each object, as in Shape's text form, and for what the version tables say. They are to run after CatalogPath.
 func Script(snapshots []Shape) (ours string, lines []string) {
 	return Fill(oursSQL, snapshots), strings.Split(Fill(shapeSQL, snapshots), ";\n")
 }
 
-// Fill replaces {{tables}}, {{indexes}}, {{enums}} and {{relations}} (tables, indexes and the two version tables) in a query by
-// the names that the snapshots know, as the text of PostgreSQL arrays, and {{enum types}} by a list of expressions for the oids
-// of the enums. They are plain identifiers only.
-func Fill(query string, snapshots []Shape) string { return namesOf(snapshots).fill(query) }
-
-// names are those of the objects that some snapshot has, without the tables that they belong to, by their kind.
-type names map[string]map[string]bool
-
-func namesOf(snapshots []Shape) names {
-	known := names{"table": {}, "index": {}, "enum": {}}
+// Fill replaces {{tables}}, {{indexes}} and {{enums}} in a query by the names that the snapshots know, as the text of
+// PostgreSQL arrays. They are plain identifiers only.
+func Fill(query string, snapshots []Shape) string {
+	known := map[string]map[string]bool{"table": {}, "index": {}, "enum": {}}
 	for _, snapshot := range snapshots {
 		for object := range snapshot {
 			kind, name := kindAndName(object)
-			if of := known[kind]; of != nil {
-				of[name] = true
+			if names := known[kind]; names != nil {
+				names[name] = true
 			}
 		}
 	}
-	return known
-}
-
-func (n names) fill(query string) string {
-	relations := maps.Clone(n["table"])
-	maps.Copy(relations, n["index"])
-	relations["schema_migrations"], relations["alembic_version"] = true, true
-	types := []string{"NULL"}
-	for _, enum := range slices.Sorted(maps.Keys(n["enum"])) {
-		types = append(types, "to_regtype('"+enum+"')")
-	}
 	return strings.NewReplacer(
-		"{{tables}}", array(n["table"]),
-		"{{indexes}}", array(n["index"]),
-		"{{enums}}", array(n["enum"]),
-		"{{relations}}", array(relations),
-		"{{enum types}}", strings.Join(types, ", "),
+		"{{tables}}", array(known["table"]), "{{indexes}}", array(known["index"]), "{{enums}}", array(known["enum"]),
 	).Replace(query)
 }
 
@@ -125,85 +105,141 @@ func (r Reader) Around() Reader {
 
 // Read looks at the database.
 func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error) {
-	results, err := look(ctx, conn, r.queries)
+	results, err := look(ctx, conn, Locate(), r.SQL())
 	if err != nil {
 		return Database{}, fmt.Errorf("read the database's shape: %w", err)
 	}
 	return r.Parse(results)
 }
 
-// SQL returns what Read asks. Within a transaction it also points the search path to the schema that is read, until that ends.
-func (r Reader) SQL() string { return message(r.queries) }
+// Locate returns the statements that every look begins with. They find PEPhub's schema and leave it in the settings
+// pephub_migrate.schema and pephub_migrate.path until the transaction ends, and then are as CatalogPath. A standby refuses every
+// query if its database or role is set to serializable.
+func Locate() string {
+	return message("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", whereSQL, CatalogPath)
+}
 
-func message(queries []string) string { return strings.Join(queries, ";\n") }
+// SQL returns what Read asks after Locate, in a message of its own or of others'.
+func (r Reader) SQL() string { return message(r.queries...) }
+
+func message(statements ...string) string { return strings.Join(statements, ";\n") }
 
 // Parse returns what the results of a message say that ended with SQL.
 func (r Reader) Parse(results []*pgconn.Result) (Database, error) {
-	where, results, err := split(results, len(r.queries))
+	database, err := r.parse(results)
 	if err != nil {
 		return Database{}, fmt.Errorf("read the database's shape: %w", err)
-	}
-	database, err := readCatalogs(results[1:], r.tables)
-	if err != nil {
-		return Database{}, fmt.Errorf("read the database's shape: %w", err)
-	}
-	database.Schema, database.Standby = where.Schema, where.Standby
-	if !r.around || len(database.Shape.Names("table")) > 0 {
-		return database, nil // the others are no matter
-	}
-	for _, row := range results[len(results)-1].Rows {
-		switch kind, name, _ := strings.Cut(string(row[0]), " "); kind {
-		case "other":
-			database.Others = append(database.Others, name)
-		case "elsewhere":
-			database.Elsewhere = append(database.Elsewhere, name)
-		}
 	}
 	return database, nil
 }
 
-// Place is where unqualified names lead.
-type Place struct {
-	Schema  string // as an SQL identifier; empty if there is none
-	Standby bool   // whether the server is one
-}
-
-// Ask runs queries with unqualified names, each of which returns a table, in one round trip, and returns as many results. What
-// is asked outside a transaction waits for locks no longer than a second.
-func Ask(ctx context.Context, conn *pgconn.PgConn, queries ...string) (Place, []*pgconn.Result, error) {
-	queries = place(queries...)
-	results, err := look(ctx, conn, queries)
+func (r Reader) parse(results []*pgconn.Result) (Database, error) {
+	results, err := last(results, len(r.queries))
 	if err != nil {
-		return Place{}, nil, err
+		return Database{}, err
 	}
-	return split(results, len(queries))
+	place, err := Row(results[0], 5)
+	if err != nil {
+		return Database{}, err
+	}
+	database := Database{Schema: string(place[0]), Path: string(place[1]), Standby: string(place[2]) == "t", Shape: Shape{}}
+	for _, result := range results[1:] {
+		rows, err := Rows(result, 1)
+		if err != nil {
+			return Database{}, err
+		}
+		for _, row := range rows {
+			database.take(string(row[0]))
+		}
+	}
+	if !r.around || len(database.Shape.Names("table")) > 0 {
+		database.Others, database.Elsewhere = nil, nil // they are no matter
+	}
+	return database, nil
 }
 
-// look sends queries in one message. Somebody may keep a table locked: a transaction of our own has set its limit; without one a
-// look has its own.
-func look(ctx context.Context, conn *pgconn.PgConn, queries []string) ([]*pgconn.Result, error) {
-	sql := message(queries)
-	if conn.TxStatus() == 'I' {
-		sql = "SET LOCAL lock_timeout = '1s';\n" + sql
+// take adds what one line says; an empty one is no object's.
+func (d *Database) take(line string) {
+	object, definition, _ := strings.Cut(line, ": ")
+	switch kind, _, _ := strings.Cut(object, " "); kind {
+	case "":
+	case "schema_migrations":
+		d.Recorded = definition
+	case "alembic_version":
+		d.Alembic = definition
+	case "oldest_step":
+		d.Oldest, _ = strconv.Atoi(definition) // digits only
+	case "other":
+		d.Others = append(d.Others, strings.TrimPrefix(line, "other "))
+	case "elsewhere":
+		d.Elsewhere = append(d.Elsewhere, strings.TrimPrefix(line, "elsewhere "))
+	default:
+		d.Shape[object] = definition
 	}
-	return conn.Exec(ctx, sql).ReadAll()
+}
+
+// Ask runs queries, each of which returns a table, in one round trip, and returns as many results. They run as after Locate:
+// unqualified names lead to pg_catalog alone. What is asked outside a transaction waits for locks no longer than a second. In a
+// transaction the schema is known since its first look.
+func Ask(ctx context.Context, conn *pgconn.PgConn, queries ...string) ([]*pgconn.Result, error) {
+	begin := Locate()
+	if conn.TxStatus() != 'I' {
+		begin = CatalogPath
+	}
+	results, err := look(ctx, conn, begin, message(queries...))
+	if err != nil {
+		return nil, err
+	}
+	return last(results, len(queries))
+}
+
+// AskTable runs one query as Ask does, and returns its rows, which have that many columns.
+func AskTable(ctx context.Context, conn *pgconn.PgConn, columns int, query string) ([][][]byte, error) {
+	results, err := Ask(ctx, conn, query)
+	if err != nil {
+		return nil, err
+	}
+	return Rows(results[0], columns)
+}
+
+// look sends statements in one message. Somebody may keep a table locked: a transaction of our own has set its limit; without one
+// a look has its own.
+func look(ctx context.Context, conn *pgconn.PgConn, statements ...string) ([]*pgconn.Result, error) {
+	if conn.TxStatus() == 'I' {
+		statements = append([]string{"SET LOCAL lock_timeout = '1s'"}, statements...)
+	}
+	return conn.Exec(ctx, message(statements...)).ReadAll()
 }
 
 // errHalf means that what speaks there is not PostgreSQL.
 var errHalf = fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF)
 
-// place puts in front of queries what finds out where they lead. A standby refuses every query if its database or role is set to
-// serializable.
-func place(queries ...string) []string {
-	return append([]string{"SET TRANSACTION ISOLATION LEVEL READ COMMITTED", whereSQL}, queries...)
+// last returns that many of the last results.
+func last(results []*pgconn.Result, count int) ([]*pgconn.Result, error) {
+	if len(results) < count {
+		return nil, errHalf
+	}
+	return results[len(results)-count:], nil
 }
 
-// split takes the last results of a message, those of that many queries that place has returned.
-func split(results []*pgconn.Result, queries int) (Place, []*pgconn.Result, error) {
-	first := len(results) - queries
-	if first < 0 || len(results[first+1].Rows) != 1 || len(results[first+1].Rows[0]) < 2 {
-		return Place{}, nil, errHalf
+// Rows returns the rows of a result, which have that many columns, or an error that is worth another attempt.
+func Rows(result *pgconn.Result, columns int) ([][][]byte, error) {
+	for _, row := range result.Rows {
+		if len(row) != columns {
+			return nil, errHalf
+		}
 	}
-	where := results[first+1].Rows[0]
-	return Place{Schema: string(where[0]), Standby: string(where[1]) == "t"}, results[first+2:], nil
+	return result.Rows, nil
+}
+
+// Row returns the first row of a result, which is to have one.
+func Row(result *pgconn.Result, columns int) ([][]byte, error) {
+	rows, err := Rows(result, columns)
+	if err == nil && len(rows) == 0 {
+		err = errHalf
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rows[0], nil
 }

@@ -1,163 +1,189 @@
--- The shape of the database for a script that has nothing but SQL to look with: in the words in which catalogs.go puts it, one
--- line of text per object, the same on every supported server, and the lines of the two version tables. The names in double
--- braces are those in all snapshots. ours.sql, which comes first, leaves the oids of the tables in a setting.
+-- The shape of PEPhub's tables, a line of text for each object, the same on every supported server; and a line for each of the
+-- two version tables. The names in double braces are those in all snapshots. ours.sql comes first.
 --
--- Rendered here rather than by pg_get_constraintdef and pg_get_indexdef, whose wording depends on the server's version.
-SELECT
-    CASE WHEN relpersistence = 'u' THEN 'unlogged ' ELSE '' END
-    || CASE relkind WHEN 'r' THEN 'table ' WHEN 'p' THEN 'partitioned table ' ELSE 'relation ' END
-    || relname AS line
+-- A session that is new has all its caches to fill, and most of the time goes into that and into planning. So there are many
+-- small queries, which go to the server together, each on one catalog by its index, if it can be without a join. The oids are
+-- looked up once, and kept in a setting, which a subquery reads: a mere expression would be evaluated again for each row. Other
+-- values stand in subqueries too: for a constant the planner reads the statistics of the column. Each operator and function
+-- is looked up once more for each combination of types, so there is concat where || would do.
+--
+-- None of it opens one of PEPhub's tables, as pg_get_constraintdef and pg_get_indexdef do: they would queue behind the very
+-- migration that a waiting instance is looking at. The wording of those depends on the server's version, too.
+SELECT concat(
+    'table ', relname,
+    ': ' || nullif(concat_ws(
+        ' ',
+        CASE relpersistence WHEN 'u' THEN 'unlogged' END,
+        CASE relkind
+            WHEN 'r' THEN NULL
+            WHEN 'p' THEN 'partitioned'
+            WHEN 'v' THEN 'view'
+            WHEN 'm' THEN 'materialized view'
+            WHEN 'f' THEN 'foreign table'
+            WHEN 'S' THEN 'sequence'
+            WHEN 'c' THEN 'composite type'
+            ELSE 'index'
+        END,
+        CASE WHEN relispartition THEN 'partition' END,
+        CASE WHEN reloftype <> 0 THEN 'typed' END
+    ), '')
+) AS line
 FROM pg_class
-WHERE oid = ANY (current_setting('pephub_migrate.ours')::oid[]);
+WHERE oid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[]);
 
 -- The relation is not passed to pg_get_expr, which would open it; only a generated column's expression needs it. Collation
 -- 100 is "default".
-SELECT
-    'column ' || attrelid::regclass || '.' || quote_ident(attname) || ': ' || format_type(atttypid, atttypmod)
-    || CASE WHEN attcollation IN (0, 100) THEN '' ELSE ' collate ' || attcollation::regcollation END
-    || CASE WHEN attnotnull THEN ' not null' ELSE '' END
-    || CASE
+SELECT concat(
+    'column ', regexp_replace(attrelid::regclass::text, (SELECT current_setting('pephub_migrate.prefix')), ''),
+    '.', quote_ident(attname), ': ',
+    regexp_replace(format_type(atttypid, atttypmod), (SELECT current_setting('pephub_migrate.prefix')), ''),
+    CASE WHEN attcollation <> ALL ((SELECT '{0,100}'::oid[])::oid[]) THEN concat(' collate ', attcollation::regcollation) END,
+    CASE WHEN attnotnull THEN ' not null' END,
+    CASE
         WHEN attgenerated <> '' THEN ' generated'
         WHEN attidentity <> '' THEN ' identity'
-        WHEN atthasdef THEN ' default ' || (
-            SELECT pg_get_expr(d.adbin, 0) FROM pg_attrdef AS d WHERE d.adrelid = attrelid AND d.adnum = attnum
-        )
-        ELSE ''
+        WHEN atthasdef THEN concat(' default ', regexp_replace(
+            (SELECT pg_get_expr(adbin, 0) FROM pg_attrdef WHERE adrelid = attrelid AND adnum = attnum),
+            (SELECT current_setting('pephub_migrate.prefix')), '\1'
+        ))
     END
+)
 FROM pg_attribute
-WHERE attrelid = ANY (current_setting('pephub_migrate.ours')::oid[]) AND attnum > 0 AND NOT attisdropped;
+WHERE attrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[])
+    AND attnum > (SELECT 0)
+    AND NOT attisdropped;
 
 -- PostgreSQL 18 has rows of type n for NOT NULL, which the columns say.
-SELECT
-    'constraint ' || conrelid::regclass || '.' || quote_ident(conname) || ': '
-    || CASE contype
+SELECT concat(
+    'constraint ', regexp_replace(conrelid::regclass::text, (SELECT current_setting('pephub_migrate.prefix')), ''),
+    '.', quote_ident(conname), ': ',
+    CASE contype
         WHEN 'p' THEN 'primary key'
         WHEN 'u' THEN 'unique'
         WHEN 'f' THEN 'foreign key'
         WHEN 'c' THEN 'check'
         ELSE 'other'
-    END
-    || coalesce(' (' || (
-        SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY array_position(conkey, a.attnum))
-        FROM pg_attribute AS a
-        WHERE a.attrelid = conrelid AND a.attnum = ANY (conkey)
-    ) || ')', '')
-    || coalesce(' references ' || nullif(confrelid, 0)::regclass || ' (' || (
-        SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY array_position(confkey, a.attnum))
-        FROM pg_attribute AS a
-        WHERE a.attrelid = confrelid AND a.attnum = ANY (confkey)
-    ) || ')', '')
-    || CASE confmatchtype WHEN 'f' THEN ' match full' ELSE '' END
-    || CASE confupdtype
+    END,
+    CASE WHEN conkey IS NOT NULL THEN concat(' (', array_to_string(ARRAY(
+        SELECT (SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = conrelid AND attnum = key)
+        FROM unnest(conkey) AS key
+    ), ', '), ')') END,
+    CASE WHEN confrelid <> 0 THEN concat(
+        ' references ', regexp_replace(confrelid::regclass::text, (SELECT current_setting('pephub_migrate.prefix')), ''),
+        ' (', array_to_string(ARRAY(
+            SELECT (SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = confrelid AND attnum = key)
+            FROM unnest(confkey) AS key
+        ), ', '), ')'
+    ) END,
+    CASE confmatchtype WHEN 'f' THEN ' match full' END,
+    CASE confupdtype
         WHEN 'c' THEN ' on update cascade'
         WHEN 'n' THEN ' on update set null'
         WHEN 'd' THEN ' on update set default'
         WHEN 'r' THEN ' on update restrict'
-        ELSE ''
-    END
-    || CASE confdeltype
+    END,
+    CASE confdeltype
         WHEN 'c' THEN ' on delete cascade'
         WHEN 'n' THEN ' on delete set null'
         WHEN 'd' THEN ' on delete set default'
         WHEN 'r' THEN ' on delete restrict'
-        ELSE ''
-    END
-    || CASE WHEN condeferrable THEN ' deferrable' ELSE '' END
-    || CASE WHEN convalidated THEN '' ELSE ' not valid' END
+    END,
+    CASE WHEN condeferrable THEN ' deferrable' END,
+    CASE WHEN NOT convalidated THEN ' not valid' END
+)
 FROM pg_constraint
-WHERE conrelid = ANY (current_setting('pephub_migrate.ours')::oid[]) AND contype <> 'n';
+WHERE conrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[]) AND contype <> 'n';
 
--- Those by the names in the snapshots. None of those belongs to a constraint there; if one does here, the constraint shows.
+-- Those by the names in the snapshots. None of those belongs to a constraint there; if one does here, the constraint shows. The
+-- oids of the access methods never change (pg_am.dat).
+SELECT concat(
+    'index ', regexp_replace(indrelid::regclass::text, (SELECT current_setting('pephub_migrate.prefix')), ''),
+    '.', relname, ': ',
+    CASE WHEN indisunique THEN 'unique ' END,
+    CASE relam
+        WHEN 403 THEN 'btree'
+        WHEN 405 THEN 'hash'
+        WHEN 783 THEN 'gist'
+        WHEN 2742 THEN 'gin'
+        WHEN 3580 THEN 'brin'
+        WHEN 4000 THEN 'spgist'
+        ELSE 'other'
+    END,
+    ' (', array_to_string(ARRAY(
+        SELECT coalesce((SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = indrelid AND attnum = key), 'an expression')
+        FROM unnest(indkey::smallint[]) AS key
+    ), ', '), ')',
+    CASE WHEN indpred IS NOT NULL THEN ' partial' END,
+    CASE WHEN NOT indisvalid THEN ' invalid' END
+)
+FROM pg_index
+JOIN pg_class ON pg_class.oid = indexrelid AND relname = ANY ((SELECT '{{indexes}}'::name[])::name[])
+WHERE indrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[]);
+
+-- The line is NULL for what is no sequence: a column owns the indexes on its expressions too.
 SELECT
-    'index ' || i.indrelid::regclass || '.' || quote_ident(c.relname) || ': '
-    || CASE WHEN i.indisunique THEN 'unique ' ELSE '' END
-    || (SELECT am.amname FROM pg_am AS am WHERE am.oid = c.relam) || ' ('
-    || (
-        SELECT string_agg(coalesce(quote_ident(a.attname), 'an expression'), ', ' ORDER BY p.position)
-        FROM unnest(i.indkey::smallint[]) WITH ORDINALITY AS p (attnum, position)
-        LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = p.attnum
+    concat('sequence ', regexp_replace(objid::regclass::text, (SELECT current_setting('pephub_migrate.prefix')), ''), ': ')
+    || (SELECT seqtypid::regtype FROM pg_sequence WHERE seqrelid = objid)
+    || concat(
+        ' owned by ', regexp_replace(refobjid::regclass::text, (SELECT current_setting('pephub_migrate.prefix')), ''),
+        '.', (SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = refobjid AND attnum = refobjsubid)
     )
-    || ')'
-    || CASE WHEN i.indpred IS NULL THEN '' ELSE ' partial' END
-    || CASE WHEN i.indisvalid THEN '' ELSE ' invalid' END
-FROM pg_index AS i
-JOIN pg_class AS c ON c.oid = i.indexrelid AND c.relname = ANY ('{{indexes}}'::name[])
-WHERE i.indrelid = ANY (current_setting('pephub_migrate.ours')::oid[]);
+FROM pg_depend
+WHERE refclassid = (SELECT 'pg_class'::regclass::oid)
+    AND refobjid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[])
+    AND refobjsubid > (SELECT 0)
+    AND classid = (SELECT 'pg_class'::regclass::oid)
+    AND deptype = ANY ((SELECT '{a,i}'::"char"[])::"char"[]);
 
-SELECT
-    'sequence ' || d.objid::regclass || ': ' || format_type(q.seqtypid, NULL) || ' owned by ' || d.refobjid::regclass || '.'
-    || (
-        SELECT quote_ident(a.attname)
-        FROM pg_attribute AS a
-        WHERE a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-    )
-FROM pg_depend AS d
-JOIN pg_sequence AS q ON q.seqrelid = d.objid
-WHERE d.refclassid = 'pg_class'::regclass
-    AND d.refobjid = ANY (current_setting('pephub_migrate.ours')::oid[])
-    AND d.refobjsubid > 0
-    AND d.classid = 'pg_class'::regclass
-    AND d.deptype IN ('a', 'i');
-
-SELECT 'enum ' || enumtypid::regtype || ': ' || string_agg(enumlabel, ', ' ORDER BY enumsortorder)
+SELECT concat(
+    'enum ', regexp_replace(enumtypid::regtype::text, (SELECT current_setting('pephub_migrate.prefix')), ''),
+    ': ', string_agg(enumlabel, ', ' ORDER BY enumsortorder)
+)
 FROM pg_enum
 WHERE enumtypid = ANY (
     ARRAY(
         SELECT oid
         FROM pg_type
-        WHERE typnamespace = to_regnamespace(quote_ident(current_schema())) AND typname = ANY ('{{enums}}'::name[])
+        WHERE typnamespace = (SELECT to_regnamespace(quote_ident(current_setting('pephub_migrate.schema')))::oid)
+            AND typname = ANY ((SELECT '{{enums}}'::name[])::name[])
     )
 )
 GROUP BY enumtypid;
 
--- In the statement's snapshot, as all the rest: to_regclass would see what was committed since that was taken. query_to_xml
--- runs a statement only if the CASE gets that far: the one way in which a query can read a table that may not be there.
+-- The rows of the version tables in the statement's snapshot, as all the rest. query_to_xml runs a statement only if the CASE
+-- gets that far: the one way in which a query can read a table that may not be there.
 SELECT
     relname || ': ' || CASE
-        WHEN relkind <> 'r' OR columns IS DISTINCT FROM CASE relname
+        WHEN relkind = 'r' AND CASE relname
             WHEN 'schema_migrations' THEN 'dirty boolean,version bigint'
             ELSE 'version_num character varying'
-        END THEN 'unreadable'
-        ELSE coalesce((
-            SELECT string_agg(v[1], ' ' ORDER BY v[1] COLLATE "C")
-            FROM regexp_matches(
-                query_to_xml(
-                    CASE relname
-                        WHEN 'schema_migrations'
-                            THEN 'SELECT version || CASE WHEN dirty THEN '' dirty'' ELSE '''' END AS v FROM schema_migrations'
-                        ELSE 'SELECT version_num AS v FROM alembic_version'
-                    END,
-                    true, true, ''
-                )::text,
-                '<v>(.*?)</v>', 'g'
-            ) AS v
+        END = (
+            SELECT string_agg(concat(attname, ' ', atttypid::regtype), ',' ORDER BY attname)
+            FROM pg_attribute
+            WHERE attrelid = oid AND attnum > (SELECT 0) AND NOT attisdropped
+        )
+        THEN coalesce(substring(
+            query_to_xml(
+                CASE relname
+                    WHEN 'schema_migrations' THEN
+                        'SELECT string_agg(v, '' '' ORDER BY v COLLATE "C") AS v FROM (SELECT concat(version, CASE WHEN dirty THEN '' dirty'' END) AS v FROM ONLY '
+                    ELSE 'SELECT string_agg(v, '' '' ORDER BY v COLLATE "C") AS v FROM (SELECT version_num AS v FROM ONLY '
+                END || oid::regclass || ' TABLESAMPLE SYSTEM (100) LIMIT 100) AS versions',
+                true, true, ''
+            )::text,
+            '<v>([^<]+)</v>'
         ), 'empty')
+        ELSE 'unreadable'
     END
-FROM (
-    SELECT
-        relname,
-        relkind,
-        (
-            SELECT string_agg(a.attname || ' ' || a.atttypid::regtype, ',' ORDER BY a.attname)
-            FROM pg_attribute AS a
-            WHERE a.attrelid = pg_class.oid AND a.attnum > 0 AND NOT a.attisdropped
-        ) AS columns
-    FROM pg_class
-    WHERE relnamespace = to_regnamespace(quote_ident(current_schema()))
-        AND relname IN ('schema_migrations', 'alembic_version')
-    OFFSET 0
-) AS versions;
+FROM pg_class
+WHERE relnamespace = (SELECT to_regnamespace(quote_ident(current_setting('pephub_migrate.schema')))::oid)
+    AND relname = ANY ((SELECT '{schema_migrations,alembic_version}'::name[])::name[]);
 
 -- The oldest step whose applications can work on what is here, as the image says that made it.
 SELECT 'oldest_step: ' || substring(description FROM 'oldest_step=([0-9]{1,9})')
 FROM pg_description
-WHERE classoid = 'pg_class'::regclass
-    AND objoid = ANY (
-        ARRAY(
-            SELECT oid
-            FROM pg_class
-            WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) AND relname = 'schema_migrations'
-        )
+WHERE classoid = (SELECT 'pg_class'::regclass::oid)
+    AND objoid = (
+        SELECT to_regclass(concat(quote_ident(current_setting('pephub_migrate.schema')), '.schema_migrations'))::oid
     )
-    AND objsubid = 0
-    AND description ~ 'oldest_step=[0-9]{1,9}'
+    AND objsubid = (SELECT 0)

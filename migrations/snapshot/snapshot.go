@@ -49,7 +49,7 @@ func Write(ctx context.Context, conn *pgconn.PgConn, file string) error {
 	for line := range strings.Lines(string(old)) {
 		kind, rest, _ := strings.Cut(line, " ")
 		archive, _, _ := strings.Cut(rest, ":")
-		if slices.Contains([]string{"alembic_version:", "oldest_step:", "work"}, kind) || kind == "archive" && speaksOf(string(up), archive) {
+		if slices.Contains([]string{"alembic_version:", "oldest_step:", "work", "from", "moved", "refilled", "distinct"}, kind) || kind == "archive" && speaksOf(string(up), archive) {
 			text.WriteString(line)
 		}
 	}
@@ -57,7 +57,7 @@ func Write(ctx context.Context, conn *pgconn.PgConn, file string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := query(ctx, conn, string(up)); err != nil {
+	if err := execute(ctx, conn, string(up)); err != nil {
 		return err
 	}
 	shape, err := Shape(ctx, conn)
@@ -79,21 +79,21 @@ const Others = `SELECT oid FROM pg_class
 
 // Shape returns all that is in the schema that unqualified names lead to, whoever it belongs to; but for Others.
 func Shape(ctx context.Context, conn *pgconn.PgConn) (schema.Shape, error) {
-	objects, err := query(ctx, conn, `
+	objects, err := schema.AskTable(ctx, conn, 1, `
 		SELECT CASE relkind WHEN 'r' THEN 'table ' ELSE 'index ' END || relname
 		FROM pg_class
 		LEFT JOIN pg_index ON indexrelid = oid
-		WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'i')
+		WHERE relnamespace = to_regnamespace(quote_ident(current_setting('pephub_migrate.schema'))) AND relkind IN ('r', 'i')
 			AND coalesce(indrelid, oid) NOT IN (`+Others+`)
 			AND oid NOT IN (SELECT conindid FROM pg_constraint WHERE contype IN ('p', 'u', 'x')) -- a constraint's index is no matter
 		UNION ALL
-		SELECT 'enum ' || typname FROM pg_type WHERE typnamespace = quote_ident(current_schema())::regnamespace AND typtype = 'e'`)
+		SELECT 'enum ' || typname FROM pg_type WHERE typnamespace = to_regnamespace(quote_ident(current_setting('pephub_migrate.schema'))) AND typtype = 'e'`)
 	if err != nil {
 		return nil, err
 	}
 	everything := schema.Shape{}
 	for _, object := range objects {
-		everything[object[0]] = ""
+		everything[string(object[0])] = ""
 	}
 	seen, err := schema.NewReader([]schema.Shape{everything}).Read(ctx, conn)
 	return seen.Shape, err
@@ -107,13 +107,13 @@ func Locks(ctx context.Context, conn *pgconn.PgConn, file string) (string, error
 		return "", err
 	}
 	if strings.HasPrefix(filepath.Base(file), "000015_") { // which has more to do on what Alembic makes
-		if _, err := query(ctx, conn, "ALTER TABLE users ALTER COLUMN number_of_schemas DROP NOT NULL"); err != nil {
+		if err := execute(ctx, conn, "ALTER TABLE users ALTER COLUMN number_of_schemas DROP NOT NULL"); err != nil {
 			return "", err
 		}
 		if err := take(ctx, conn, file, locks); err != nil {
 			return "", err
 		}
-		if _, err := query(ctx, conn, "ALTER TABLE users ALTER COLUMN number_of_schemas SET NOT NULL"); err != nil {
+		if err := execute(ctx, conn, "ALTER TABLE users ALTER COLUMN number_of_schemas SET NOT NULL"); err != nil {
 			return "", err
 		}
 	}
@@ -131,20 +131,20 @@ func take(ctx context.Context, conn *pgconn.PgConn, file string, locks map[strin
 		return err
 	}
 	// By oid: a table that the step drops has no name any more.
-	before, err := query(ctx, conn, `
+	before, err := schema.AskTable(ctx, conn, 2, `
 		SELECT oid, relname FROM pg_class
-		WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind = 'r'`)
+		WHERE relnamespace = to_regnamespace(quote_ident(current_setting('pephub_migrate.schema'))) AND relkind = 'r'`)
 	if err != nil {
 		return err
 	}
 	tables := map[string]string{}
 	for _, row := range before {
-		tables[row[0]] = row[1]
+		tables[string(row[0])] = string(row[1])
 	}
-	if _, err := query(ctx, conn, "BEGIN;"+string(up)); err != nil {
+	if err := execute(ctx, conn, "BEGIN;"+string(up)); err != nil {
 		return err
 	}
-	held, err := query(ctx, conn, `
+	held, err := schema.AskTable(ctx, conn, 2, `
 		SELECT l.relation, modes.name
 		FROM pg_locks AS l
 		JOIN unnest(ARRAY[
@@ -156,27 +156,14 @@ func take(ctx context.Context, conn *pgconn.PgConn, file string, locks map[strin
 		return err
 	}
 	for _, row := range held {
-		if table, ok := tables[row[0]]; ok {
-			locks[table] = row[1] // the last is the strongest
+		if table, ok := tables[string(row[0])]; ok {
+			locks[table] = string(row[1]) // the last is the strongest
 		}
 	}
-	_, err = query(ctx, conn, "ROLLBACK")
-	return err
+	return execute(ctx, conn, "ROLLBACK")
 }
 
-// query runs statements and returns the rows of the last, as text.
-func query(ctx context.Context, conn *pgconn.PgConn, sql string) ([][]string, error) {
-	results, err := conn.Exec(ctx, sql).ReadAll()
-	if err != nil || len(results) == 0 {
-		return nil, err
-	}
-	var table [][]string
-	for _, row := range results[len(results)-1].Rows {
-		var cells []string
-		for _, cell := range row {
-			cells = append(cells, string(cell))
-		}
-		table = append(table, cells)
-	}
-	return table, nil
+func execute(ctx context.Context, conn *pgconn.PgConn, sql string) error {
+	_, err := conn.Exec(ctx, sql).ReadAll()
+	return err
 }
