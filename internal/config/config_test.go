@@ -72,6 +72,29 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// Names come as UTF-8 from a database of any encoding, unless somebody wants them otherwise.
+func TestEncoding(t *testing.T) {
+	for name, test := range map[string]struct {
+		env  map[string]string
+		want string
+	}{
+		"by default": {basic, "UTF8"},
+		"in the URL": {map[string]string{"DATABASE_URL": "postgres://u@db/d?client_encoding=LATIN1"}, "LATIN1"},
+		"in options": {with(basic, "PGOPTIONS", "-c client_encoding=LATIN1"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			setenv(t, test.env)
+			cfg, err := FromEnv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := cfg.Server.RuntimeParams["client_encoding"]; got != test.want {
+				t.Errorf("client_encoding is %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 func TestEverythingSet(t *testing.T) {
 	setenv(t, with(basic, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "000013", "MIGRATE_ALLOW_DATA_LOSS", "true", "MIGRATIONS_DIR", "/steps",
 		"WAIT_TIMEOUT", "2m", "LOCK_TIMEOUT", "250ms", "LOG_FORMAT", "json", "TERMINATION_LOG", "/tmp/x"))
