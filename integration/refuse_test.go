@@ -113,6 +113,30 @@ func TestUnrecognised(t *testing.T) {
 			"CREATE TABLE schema_tags (id serial, mine text)",
 			6, []string{"cannot be carried over: schema_tags, which is not as any release makes it"},
 		},
+		"unlogged table": {
+			"ALTER TABLE bedbase_stats SET UNLOGGED",
+			6, []string{"cannot be carried over: bedbase_stats (unlogged), which is not as any release makes it"},
+		},
+		"unlogged table of archives": {
+			"ALTER TABLE namespace_archives SET UNLOGGED",
+			6, []string{"; namespace_archives (unlogged), which is not as any release makes it"},
+		},
+		"unlogged table of an older release": {
+			"ALTER TABLE views_samples SET UNLOGGED",
+			6, []string{`object="table views_samples is \"unlogged\"`, "1 objects differ from step 13"},
+		},
+		"view for a table": {
+			"DROP TABLE bedbase_stats; CREATE VIEW bedbase_stats AS SELECT 1 / 0 AS id",
+			6, []string{"cannot be carried over: bedbase_stats (view), which is not as any release makes it"},
+		},
+		"partitioned table": {
+			"DROP TABLE namespace_archives; CREATE TABLE namespace_archives (id integer) PARTITION BY LIST (id)",
+			6, []string{"; namespace_archives (partitioned), which is not as any release makes it"},
+		},
+		"materialized view for a table of a newer release": {
+			"CREATE MATERIALIZED VIEW schema_tags AS SELECT 1 AS id",
+			6, []string{"cannot be carried over: schema_tags (materialized view), which is not as any release makes it"},
+		},
 		"unknown Alembic revision": {
 			"CREATE TABLE alembic_version (version_num varchar(32)); INSERT INTO alembic_version VALUES ('0123456789ab')",
 			9, []string{"alembic_version says 0123456789ab"},

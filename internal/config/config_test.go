@@ -72,6 +72,29 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// Names come as UTF-8 from a database of any encoding, unless somebody wants them otherwise.
+func TestEncoding(t *testing.T) {
+	for name, test := range map[string]struct {
+		env  map[string]string
+		want string
+	}{
+		"by default": {basic, "UTF8"},
+		"in the URL": {map[string]string{"DATABASE_URL": "postgres://u@db/d?client_encoding=LATIN1"}, "LATIN1"},
+		"in options": {with(basic, "PGOPTIONS", "-c client_encoding=LATIN1"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			setenv(t, test.env)
+			cfg, err := FromEnv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := cfg.Server.RuntimeParams["client_encoding"]; got != test.want {
+				t.Errorf("client_encoding is %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 func TestEverythingSet(t *testing.T) {
 	setenv(t, with(basic, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "000013", "MIGRATE_ALLOW_DATA_LOSS", "true", "MIGRATIONS_DIR", "/steps",
 		"WAIT_TIMEOUT", "2m", "LOCK_TIMEOUT", "250ms", "LOG_FORMAT", "json", "TERMINATION_LOG", "/tmp/x"))
@@ -190,54 +213,56 @@ func TestInvalid(t *testing.T) {
 		env  map[string]string
 		says string
 	}{
-		"nothing":             {nil, "POSTGRES_HOST is not set"},
-		"no database":         {map[string]string{"POSTGRES_HOST": "db"}, "POSTGRES_DB is not set"},
-		"no user":             {map[string]string{"POSTGRES_HOST": "db", "POSTGRES_DB": "d"}, "POSTGRES_USER is not set"},
-		"no host":             {with(basic, "POSTGRES_HOST", "a,,b"), "POSTGRES_HOST has an empty host"},
-		"port 0":              {with(basic, "POSTGRES_PORT", "0"), "POSTGRES_PORT"},
-		"port text":           {with(basic, "POSTGRES_HOST", "db:s3cret"), "POSTGRES_PORT"},
-		"port too high":       {with(basic, "POSTGRES_PORT", "65536"), "POSTGRES_PORT"},
-		"misspelt":            {with(basic, "MIGRATE_TARGT", "s3cret"), "MIGRATE_TARGT is not a variable"},
-		"no such folder":      {with(basic, "MIGRATION_DIR", "s3cret"), "MIGRATION_DIR is not a variable"},
-		"folder misspelt":     {with(basic, "MIGRATIONS_DIRR", "s3cret"), "MIGRATIONS_DIRR is not a variable"},
-		"almost a Service":    {with(basic, "MIGRATE_PORTS", "s3cret"), "MIGRATE_PORTS is not a variable"},
-		"action":              {with(basic, "MIGRATE_ACTION", "s3cret"), "MIGRATE_ACTION must be"},
-		"target text":         {with(basic, "MIGRATE_TARGET", "s3cret"), "MIGRATE_TARGET must be a step number"},
-		"target 0":            {with(basic, "MIGRATE_TARGET", "0"), "MIGRATE_TARGET must be"},
-		"data loss":           {with(basic, "MIGRATE_ALLOW_DATA_LOSS", "s3cret"), "MIGRATE_ALLOW_DATA_LOSS must be true or false"},
-		"wait":                {with(basic, "WAIT_TIMEOUT", "s3cret"), "WAIT_TIMEOUT must be a duration"},
-		"negative wait":       {with(basic, "WAIT_TIMEOUT", "-1s"), "WAIT_TIMEOUT must not be negative"},
-		"lock":                {with(basic, "LOCK_TIMEOUT", "0s"), "LOCK_TIMEOUT must be from 1ms to 24h"},
-		"format":              {with(basic, "LOG_FORMAT", "s3cret"), "LOG_FORMAT must be"},
-		"down without target": {with(basic, "MIGRATE_ACTION", "down"), "needs MIGRATE_TARGET"},
-		"two passwords":       {with(basic, "POSTGRES_PASSWORD", "s3cret", "POSTGRES_PASSWORD_FILE", "/s"), "are both set"},
-		"two URLs":            {map[string]string{"DATABASE_URL": "s3cret", "DATABASE_URL_FILE": "/s"}, "are both set"},
-		"no file":             {with(basic, "POSTGRES_PASSWORD_FILE", "/none/such"), "POSTGRES_PASSWORD_FILE cannot be read"},
-		"folder":              {with(basic, "POSTGRES_PASSWORD_FILE", os.TempDir()), "POSTGRES_PASSWORD_FILE cannot be read"},
-		"empty file":          {with(basic, "POSTGRES_PASSWORD_FILE", empty), "points to an empty file"},
-		"huge file":           {map[string]string{"DATABASE_URL_FILE": huge}, "DATABASE_URL_FILE is larger"},
-		"URL with slash":      {map[string]string{"DATABASE_URL": "postgres://u:s3/cret@db/d"}, "percent-encode"},
-		"URL with digits":     {map[string]string{"DATABASE_URL": "postgres://u:12/s3cret@db/d"}, "percent-encode"},
-		"URL with percent":    {map[string]string{"DATABASE_URL": "postgres://u:s3cret%zz@db/d"}, "percent-encode"},
-		"URL with hash":       {map[string]string{"DATABASE_URL": "postgres://u:s3#cret@db/d"}, "percent-encode"},
-		"URL with question":   {map[string]string{"DATABASE_URL": "postgres://u:12?s3cret@db/d", "PGDATABASE": "d"}, "percent-encode"},
-		"URL with two @":      {map[string]string{"DATABASE_URL": "postgres://u:p@s3cret@db/d"}, "percent-encode"},
-		"URL for a pool":      {map[string]string{"DATABASE_URL": "postgres://u:s3cret@db/d?pool_max_conns=4"}, "a parameter that is not libpq's"},
-		"split password":      {map[string]string{"DATABASE_URL": "host=db dbname=d user=u password=p s3cret=x"}, "a parameter that is not libpq's"},
-		"URL as file":         {map[string]string{"DATABASE_URL_FILE": "postgres://u:s3cret@db/d"}, "DATABASE_URL_FILE cannot be read: no such file"},
-		"password as file":    {with(basic, "POSTGRES_PASSWORD_FILE", "s3cret"), "POSTGRES_PASSWORD_FILE cannot be read: no such file"},
-		"URL as host":         {with(basic, "POSTGRES_HOST", "postgres://u:s3cret@db/d"), "POSTGRES_HOST must be"},
-		"login in host":       {with(basic, "POSTGRES_HOST", "u:s3cret@db:5432"), "POSTGRES_HOST must be"},
-		"URL as database":     {with(basic, "POSTGRES_DB", "postgres://u:s3cret@db/d"), "POSTGRES_DB must be"},
-		"URL as user":         {with(basic, "POSTGRES_USER", "postgres://u:s3cret@db/d"), "POSTGRES_USER must be"},
-		"URL without host":    {map[string]string{"DATABASE_URL": "postgres://u:s3cret@/d"}, "names no host"},
-		"URL without user":    {map[string]string{"DATABASE_URL": "postgres://db/d"}, "names no user"},
-		"keywords, no host":   {map[string]string{"DATABASE_URL": "dbname=d user=u password=s3cret"}, "names no host"},
-		"URL of another kind": {map[string]string{"DATABASE_URL": "mysql://u:s3cret@db/d"}, "must begin with postgres://"},
-		"URL without name":    {map[string]string{"DATABASE_URL": "postgres://u:s3cret@db"}, "names no database"},
-		"URL with bad port":   {map[string]string{"DATABASE_URL": "postgres://u:s3cret@db:x/d"}, "DATABASE_URL"},
-		"keywords":            {map[string]string{"DATABASE_URL": "password=s3cret host='db"}, "DATABASE_URL"},
-		"sslmode":             {with(basic, "POSTGRES_PASSWORD", "s3cret", "PGSSLMODE", "maybe"), "sslmode is invalid"},
+		"nothing":              {nil, "POSTGRES_HOST is not set"},
+		"no database":          {map[string]string{"POSTGRES_HOST": "db"}, "POSTGRES_DB is not set"},
+		"no user":              {map[string]string{"POSTGRES_HOST": "db", "POSTGRES_DB": "d"}, "POSTGRES_USER is not set"},
+		"no host":              {with(basic, "POSTGRES_HOST", "a,,b"), "POSTGRES_HOST has an empty host"},
+		"port 0":               {with(basic, "POSTGRES_PORT", "0"), "POSTGRES_PORT"},
+		"port text":            {with(basic, "POSTGRES_HOST", "db:s3cret"), "POSTGRES_PORT"},
+		"port too high":        {with(basic, "POSTGRES_PORT", "65536"), "POSTGRES_PORT"},
+		"misspelt":             {with(basic, "MIGRATE_TARGT", "s3cret"), "MIGRATE_TARGT is not a variable"},
+		"no such folder":       {with(basic, "MIGRATION_DIR", "s3cret"), "MIGRATION_DIR is not a variable"},
+		"folder misspelt":      {with(basic, "MIGRATIONS_DIRR", "s3cret"), "MIGRATIONS_DIRR is not a variable"},
+		"almost a Service":     {with(basic, "MIGRATE_PORTS", "s3cret"), "MIGRATE_PORTS is not a variable"},
+		"action":               {with(basic, "MIGRATE_ACTION", "s3cret"), "MIGRATE_ACTION must be"},
+		"target text":          {with(basic, "MIGRATE_TARGET", "s3cret"), "MIGRATE_TARGET must be a step number"},
+		"target 0":             {with(basic, "MIGRATE_TARGET", "0"), "MIGRATE_TARGET must be"},
+		"data loss":            {with(basic, "MIGRATE_ALLOW_DATA_LOSS", "s3cret"), "MIGRATE_ALLOW_DATA_LOSS must be true or false"},
+		"wait":                 {with(basic, "WAIT_TIMEOUT", "s3cret"), "WAIT_TIMEOUT must be a duration"},
+		"negative wait":        {with(basic, "WAIT_TIMEOUT", "-1s"), "WAIT_TIMEOUT must not be negative"},
+		"lock":                 {with(basic, "LOCK_TIMEOUT", "0s"), "LOCK_TIMEOUT must be from 1ms to 24h"},
+		"format":               {with(basic, "LOG_FORMAT", "s3cret"), "LOG_FORMAT must be"},
+		"down without target":  {with(basic, "MIGRATE_ACTION", "down"), "needs MIGRATE_TARGET"},
+		"two passwords":        {with(basic, "POSTGRES_PASSWORD", "s3cret", "POSTGRES_PASSWORD_FILE", "/s"), "are both set"},
+		"two URLs":             {map[string]string{"DATABASE_URL": "s3cret", "DATABASE_URL_FILE": "/s"}, "are both set"},
+		"no file":              {with(basic, "POSTGRES_PASSWORD_FILE", "/none/such"), "POSTGRES_PASSWORD_FILE cannot be read"},
+		"folder":               {with(basic, "POSTGRES_PASSWORD_FILE", os.TempDir()), "POSTGRES_PASSWORD_FILE cannot be read"},
+		"empty file":           {with(basic, "POSTGRES_PASSWORD_FILE", empty), "points to an empty file"},
+		"huge file":            {map[string]string{"DATABASE_URL_FILE": huge}, "DATABASE_URL_FILE is larger"},
+		"URL with slash":       {map[string]string{"DATABASE_URL": "postgres://u:s3/cret@db/d"}, "percent-encode"},
+		"URL with digits":      {map[string]string{"DATABASE_URL": "postgres://u:12/s3cret@db/d"}, "percent-encode"},
+		"URL with percent":     {map[string]string{"DATABASE_URL": "postgres://u:s3cret%zz@db/d"}, "percent-encode"},
+		"URL with hash":        {map[string]string{"DATABASE_URL": "postgres://u:s3#cret@db/d"}, "percent-encode"},
+		"URL with question":    {map[string]string{"DATABASE_URL": "postgres://u:12?s3cret@db/d", "PGDATABASE": "d"}, "percent-encode"},
+		"URL with two @":       {map[string]string{"DATABASE_URL": "postgres://u:p@s3cret@db/d"}, "percent-encode"},
+		"URL for a pool":       {map[string]string{"DATABASE_URL": "postgres://u:s3cret@db/d?pool_max_conns=4"}, "a parameter that is not libpq's"},
+		"split password":       {map[string]string{"DATABASE_URL": "host=db dbname=d user=u password=p s3cret=x"}, "a parameter that is not libpq's"},
+		"URL as file":          {map[string]string{"DATABASE_URL_FILE": "postgres://u:s3cret@db/d"}, "DATABASE_URL_FILE cannot be read: no such file"},
+		"password as file":     {with(basic, "POSTGRES_PASSWORD_FILE", "s3cret"), "POSTGRES_PASSWORD_FILE cannot be read: no such file"},
+		"URL as host":          {with(basic, "POSTGRES_HOST", "postgres://u:s3cret@db/d"), "POSTGRES_HOST must be"},
+		"login in host":        {with(basic, "POSTGRES_HOST", "u:s3cret@db:5432"), "POSTGRES_HOST must be"},
+		"URL as database":      {with(basic, "POSTGRES_DB", "postgres://u:s3cret@db/d"), "POSTGRES_DB must be"},
+		"URL as user":          {with(basic, "POSTGRES_USER", "postgres://u:s3cret@db/d"), "POSTGRES_USER must be"},
+		"keywords as database": {with(basic, "POSTGRES_DB", "host=db password=s3cret"), "POSTGRES_DB must be"},
+		"keywords as user":     {with(basic, "POSTGRES_USER", "user=u password=s3cret"), "POSTGRES_USER must be"},
+		"URL without host":     {map[string]string{"DATABASE_URL": "postgres://u:s3cret@/d"}, "names no host"},
+		"URL without user":     {map[string]string{"DATABASE_URL": "postgres://db/d"}, "names no user"},
+		"keywords, no host":    {map[string]string{"DATABASE_URL": "dbname=d user=u password=s3cret"}, "names no host"},
+		"URL of another kind":  {map[string]string{"DATABASE_URL": "mysql://u:s3cret@db/d"}, "must begin with postgres://"},
+		"URL without name":     {map[string]string{"DATABASE_URL": "postgres://u:s3cret@db"}, "names no database"},
+		"URL with bad port":    {map[string]string{"DATABASE_URL": "postgres://u:s3cret@db:x/d"}, "DATABASE_URL"},
+		"keywords":             {map[string]string{"DATABASE_URL": "password=s3cret host='db"}, "DATABASE_URL"},
+		"sslmode":              {with(basic, "POSTGRES_PASSWORD", "s3cret", "PGSSLMODE", "maybe"), "sslmode is invalid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			setenv(t, test.env)

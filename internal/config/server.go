@@ -49,6 +49,10 @@ func (env environment) server() (*pgconn.Config, error) {
 	if server.RuntimeParams["application_name"] == "" {
 		server.RuntimeParams["application_name"] = "pephub-migrate"
 	}
+	// Names come as they are compared with, whatever the encoding of the database.
+	if server.RuntimeParams["client_encoding"] == "" && !strings.Contains(server.RuntimeParams["options"], "client_encoding") {
+		server.RuntimeParams["client_encoding"] = "UTF8"
+	}
 	return server, nil
 }
 
@@ -163,8 +167,9 @@ func (env environment) fromVariables() (*pgconn.Config, error) {
 		}
 	}
 	for name, value := range map[string]string{"POSTGRES_DB": database, "POSTGRES_USER": user} {
-		if strings.Contains(value, "://") {
-			return nil, fmt.Errorf("%s must be a name; for a URL there is DATABASE_URL", name)
+		// pgconn names both in its errors, and one that is a connection string holds the password.
+		if strings.Contains(value, "://") || strings.Contains(value, "=") {
+			return nil, fmt.Errorf("%s must be a name; for a URL or libpq's keywords there is DATABASE_URL", name)
 		}
 	}
 	hosts, ports, err := splitHosts(host, cmp.Or(env.port(), os.Getenv("PGPORT"), "5432"))

@@ -1,6 +1,6 @@
--- For the queries that follow in the same transaction: the relations that go by the names of PEPhub's tables, and the pattern
--- for their schema in front of a name. The search path is pg_catalog alone, so the server writes the schema, and a shape has
--- none. It returns what Database says of the place.
+-- Leaves in settings, for the queries that follow in the same transaction: the oids of the relations that go by the names of
+-- PEPhub's tables, their schema as it stands in front of a name, and where the name begins behind it. It returns first what
+-- Database says of the place.
 SELECT
     CASE WHEN current_setting('pephub_migrate.schema') <> '' THEN quote_ident(current_setting('pephub_migrate.schema')) END,
     current_setting('pephub_migrate.path'),
@@ -15,10 +15,5 @@ SELECT
         )::text,
         true
     ),
-    set_config(
-        'pephub_migrate.prefix',
-        -- A quote stands twice where the name stands in a literal.
-        '^(nextval\(''|)'
-        || replace(regexp_replace(quote_ident(current_setting('pephub_migrate.schema')), '(\W)', '\\\1', 'g'), '''', '''+') || '\.',
-        true
-    )
+    set_config('pephub_migrate.prefix', concat(quote_ident(current_setting('pephub_migrate.schema')), '.'), true),
+    set_config('pephub_migrate.bare', (length(quote_ident(current_setting('pephub_migrate.schema'))) + 2)::text, true)

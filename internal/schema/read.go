@@ -147,7 +147,7 @@ func (r Reader) parse(results []*pgconn.Result) (Database, error) {
 	if err != nil {
 		return Database{}, err
 	}
-	place, err := Row(results[0], 5)
+	place, err := Row(results[0], 6)
 	if err != nil {
 		return Database{}, err
 	}

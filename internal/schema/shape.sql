@@ -7,8 +7,11 @@
 -- values stand in subqueries too: for a constant the planner reads the statistics of the column. Each operator and function
 -- is looked up once more for each combination of types, so there is concat where || would do.
 --
+-- The search path is pg_catalog alone, so the server writes the schema in front of each name, and a shape has none of PEPhub's.
+--
 -- None of it opens one of PEPhub's tables, as pg_get_constraintdef and pg_get_indexdef do: they would queue behind the very
--- migration that a waiting instance is looking at. The wording of those depends on the server's version, too.
+-- migration that a waiting instance is looking at. The wording of those depends on the server's version, too. The name of a
+-- column comes from pg_identify_object_as_address, which looks into the caches and needs no plan.
 SELECT concat(
     'table ', relname,
     ': ' || nullif(concat_ws(
@@ -34,17 +37,21 @@ WHERE oid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oi
 -- The relation is not passed to pg_get_expr, which would open it; only a generated column's expression needs it. Collation
 -- 100 is "default".
 SELECT concat(
-    'column ', regexp_replace(attrelid::regclass::text, (SELECT current_setting('pephub_migrate.prefix')), ''),
+    'column ', substr(attrelid::regclass::text, current_setting('pephub_migrate.bare')::integer),
     '.', quote_ident(attname), ': ',
-    regexp_replace(format_type(atttypid, atttypmod), (SELECT current_setting('pephub_migrate.prefix')), ''),
-    CASE WHEN attcollation <> ALL ((SELECT '{0,100}'::oid[])::oid[]) THEN concat(' collate ', attcollation::regcollation) END,
+    CASE
+        WHEN starts_with(format_type(atttypid, atttypmod), current_setting('pephub_migrate.prefix'))
+            THEN substr(format_type(atttypid, atttypmod), current_setting('pephub_migrate.bare')::integer)
+        ELSE format_type(atttypid, atttypmod)
+    END,
+    CASE WHEN attcollation NOT IN (0, 100) THEN concat(' collate ', attcollation::regcollation) END,
     CASE WHEN attnotnull THEN ' not null' END,
     CASE
         WHEN attgenerated <> '' THEN ' generated'
         WHEN attidentity <> '' THEN ' identity'
-        WHEN atthasdef THEN concat(' default ', regexp_replace(
+        WHEN atthasdef THEN concat(' default ', replace(
             (SELECT pg_get_expr(adbin, 0) FROM pg_attrdef WHERE adrelid = attrelid AND adnum = attnum),
-            (SELECT current_setting('pephub_migrate.prefix')), '\1'
+            concat('nextval(''', replace(current_setting('pephub_migrate.prefix'), '''', '''''')), 'nextval('''
         ))
     END
 )
@@ -55,7 +62,7 @@ WHERE attrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[]
 
 -- PostgreSQL 18 has rows of type n for NOT NULL, which the columns say.
 SELECT concat(
-    'constraint ', regexp_replace(conrelid::regclass::text, (SELECT current_setting('pephub_migrate.prefix')), ''),
+    'constraint ', substr(conrelid::regclass::text, current_setting('pephub_migrate.bare')::integer),
     '.', quote_ident(conname), ': ',
     CASE contype
         WHEN 'p' THEN 'primary key'
@@ -65,13 +72,17 @@ SELECT concat(
         ELSE 'other'
     END,
     CASE WHEN conkey IS NOT NULL THEN concat(' (', array_to_string(ARRAY(
-        SELECT (SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = conrelid AND attnum = key)
+        SELECT quote_ident((pg_identify_object_as_address('pg_class'::regclass, conrelid, key)).object_names[3])
         FROM unnest(conkey) AS key
     ), ', '), ')') END,
     CASE WHEN confrelid <> 0 THEN concat(
-        ' references ', regexp_replace(confrelid::regclass::text, (SELECT current_setting('pephub_migrate.prefix')), ''),
+        ' references ', CASE
+            WHEN starts_with(confrelid::regclass::text, current_setting('pephub_migrate.prefix'))
+                THEN substr(confrelid::regclass::text, current_setting('pephub_migrate.bare')::integer)
+            ELSE confrelid::regclass::text
+        END,
         ' (', array_to_string(ARRAY(
-            SELECT (SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = confrelid AND attnum = key)
+            SELECT quote_ident((pg_identify_object_as_address('pg_class'::regclass, confrelid, key)).object_names[3])
             FROM unnest(confkey) AS key
         ), ', '), ')'
     ) END,
@@ -95,9 +106,9 @@ FROM pg_constraint
 WHERE conrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[]) AND contype <> 'n';
 
 -- Those by the names in the snapshots. None of those belongs to a constraint there; if one does here, the constraint shows. The
--- oids of the access methods never change (pg_am.dat).
+-- oids of the access methods never change (pg_am.dat). An expression stands in a key as column 0.
 SELECT concat(
-    'index ', regexp_replace(indrelid::regclass::text, (SELECT current_setting('pephub_migrate.prefix')), ''),
+    'index ', substr(indrelid::regclass::text, current_setting('pephub_migrate.bare')::integer),
     '.', relname, ': ',
     CASE WHEN indisunique THEN 'unique ' END,
     CASE relam
@@ -110,7 +121,7 @@ SELECT concat(
         ELSE 'other'
     END,
     ' (', array_to_string(ARRAY(
-        SELECT coalesce((SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = indrelid AND attnum = key), 'an expression')
+        SELECT coalesce(quote_ident((pg_identify_object_as_address('pg_class'::regclass, indrelid, key)).object_names[3]), 'an expression')
         FROM unnest(indkey::smallint[]) AS key
     ), ', '), ')',
     CASE WHEN indpred IS NOT NULL THEN ' partial' END,
@@ -122,11 +133,11 @@ WHERE indrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[]
 
 -- The line is NULL for what is no sequence: a column owns the indexes on its expressions too.
 SELECT
-    concat('sequence ', regexp_replace(objid::regclass::text, (SELECT current_setting('pephub_migrate.prefix')), ''), ': ')
+    concat('sequence ', substr(objid::regclass::text, current_setting('pephub_migrate.bare')::integer), ': ')
     || (SELECT seqtypid::regtype FROM pg_sequence WHERE seqrelid = objid)
     || concat(
-        ' owned by ', regexp_replace(refobjid::regclass::text, (SELECT current_setting('pephub_migrate.prefix')), ''),
-        '.', (SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = refobjid AND attnum = refobjsubid)
+        ' owned by ', substr(refobjid::regclass::text, current_setting('pephub_migrate.bare')::integer),
+        '.', quote_ident((pg_identify_object_as_address('pg_class'::regclass, refobjid, refobjsubid)).object_names[3])
     )
 FROM pg_depend
 WHERE refclassid = (SELECT 'pg_class'::regclass::oid)
@@ -136,7 +147,7 @@ WHERE refclassid = (SELECT 'pg_class'::regclass::oid)
     AND deptype = ANY ((SELECT '{a,i}'::"char"[])::"char"[]);
 
 SELECT concat(
-    'enum ', regexp_replace(enumtypid::regtype::text, (SELECT current_setting('pephub_migrate.prefix')), ''),
+    'enum ', substr(enumtypid::regtype::text, current_setting('pephub_migrate.bare')::integer),
     ': ', string_agg(enumlabel, ', ' ORDER BY enumsortorder)
 )
 FROM pg_enum

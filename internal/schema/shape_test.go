@@ -1,8 +1,12 @@
 package schema
 
 import (
+	"errors"
+	"io"
 	"slices"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 func TestShapeTextForm(t *testing.T) {
@@ -45,6 +49,30 @@ func TestDiff(t *testing.T) {
 	}
 	if got := have.Diff(have); len(got) != 0 {
 		t.Errorf("differs from itself: %v", got)
+	}
+}
+
+// Whoever answers like PostgreSQL and is not makes an attempt fail, and is no reason to panic.
+func TestHalfAnAnswer(t *testing.T) {
+	reader := NewReader([]Shape{{"table a": ""}}).Around()
+	whole := func() []*pgconn.Result {
+		results := []*pgconn.Result{{Rows: [][][]byte{{[]byte("public"), []byte("public, pg_temp"), []byte("f"), nil, nil, nil}}}}
+		for range reader.queries[1:] {
+			results = append(results, &pgconn.Result{Rows: [][][]byte{{[]byte("table a")}, {nil}}})
+		}
+		return results
+	}
+	if db, err := reader.Parse(whole()); err != nil || db.Schema != "public" || db.Path != "public, pg_temp" || len(db.Shape) != 1 {
+		t.Errorf("got %+v, %v", db, err)
+	}
+	faulty := map[string][]*pgconn.Result{"nothing": nil, "too little": whole()[1:], "no place": whole(), "few columns": whole(), "many columns": whole()}
+	faulty["no place"][0] = &pgconn.Result{}
+	faulty["few columns"][1] = &pgconn.Result{Rows: [][][]byte{{}}}
+	faulty["many columns"][1] = &pgconn.Result{Rows: [][][]byte{{nil, nil}}}
+	for name, results := range faulty {
+		if _, err := reader.Parse(results); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
