@@ -181,6 +181,7 @@ func (a *attacher) grant(table string) string {
 // Whatever is attached, to a database of whatever release: either it stays or goes where the steps say, or it is named, and then the
 // upgrade goes through once the remedies that were named are taken. The way back gives it all back.
 func TestRandomAttachments(t *testing.T) {
+	t.Parallel()
 	makeSpace(t)
 	place := newPlace(t)
 	for seed := range 8 * *rounds {

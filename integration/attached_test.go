@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -453,9 +454,13 @@ func newPlace(t *testing.T) crowd {
 	return place
 }
 
-// makeSpace makes the tablespace that the deck needs, once on the server.
+// space guards the tablespace that the deck needs. All tests share it, as the server.
+var space sync.Mutex
+
 func makeSpace(t *testing.T) {
 	t.Helper()
+	space.Lock()
+	defer space.Unlock()
 	conn := connect(t, "postgres")
 	execute(t, conn, "SET allow_in_place_tablespaces = on")
 	if len(query(t, conn, "SELECT spcname FROM pg_tablespace WHERE spcname = 'deck_space'")) == 0 {
@@ -524,6 +529,7 @@ func wantBack(t *testing.T, plain twin, added, removed, back facts) {
 // Whatever an operator can set or attach, on everything at once, is there after the upgrade, or on the successor that a step
 // declares, and there again after the way back.
 func TestDeckSurvives(t *testing.T) {
+	t.Parallel()
 	makeSpace(t)
 	place := newPlace(t)
 	for _, release := range []string{"0.4.2", "0.6.0", "0.8.0", "0.9.0", "0.11.1"} {
@@ -561,6 +567,7 @@ func TestDeckSurvives(t *testing.T) {
 
 // Nothing can be attached to a table that the reader of these tests does not see.
 func TestFactsShowWhateverIsAttached(t *testing.T) {
+	t.Parallel()
 	makeSpace(t)
 	db, conn := deckDatabase(t, "", "0.11.1", 3)
 	execute(t, conn, `
@@ -852,6 +859,7 @@ func onColumn(table, column string) []loseable {
 // What can neither stay nor move is named, by check and plan too, before anything is done; once the remedies are taken, the
 // upgrade goes through.
 func TestLossesAreNamed(t *testing.T) {
+	t.Parallel()
 	place := newPlace(t)
 	withSchemas := slices.Concat(onTable("schemas"), onTable("schema_groups"), onColumn("projects", "pep_schema"), []loseable{
 		{"CREATE POLICY mine ON schema_group_relations USING (group_id > 0)", "policy mine schema_group_relations"},
@@ -998,6 +1006,7 @@ func tableNames(t *testing.T, conn *pgx.Conn) []string {
 
 // A table that the upgrade makes is no more open than the one that its rows came from.
 func TestRowSecurityGoesOn(t *testing.T) {
+	t.Parallel()
 	place := newPlace(t)
 	for name, test := range map[string]struct {
 		files             []string
@@ -1054,6 +1063,7 @@ func TestRowSecurityGoesOn(t *testing.T) {
 
 // Grants come from the table that the rows came from, and from nowhere else.
 func TestGrantsComeFromTheRightTable(t *testing.T) {
+	t.Parallel()
 	place := newPlace(t)
 	t.Run("schemas", func(t *testing.T) {
 		t.Parallel()
@@ -1103,6 +1113,7 @@ func TestGrantsComeFromTheRightTable(t *testing.T) {
 
 // A table that shares its rows or its columns with one of PEPhub's is refused by name.
 func TestRelativesAreRefused(t *testing.T) {
+	t.Parallel()
 	place := newPlace(t)
 	for name, test := range map[string]struct{ release, prepare, names string }{
 		"child":       {"0.8.0", "CREATE TABLE attic (reason text) INHERITS (samples); INSERT INTO attic (id, sample, row_number, reason) VALUES (900, '{}', 0, 'old')", "attic"},
@@ -1134,6 +1145,7 @@ func TestRelativesAreRefused(t *testing.T) {
 
 // Successors join the publication of their source, and nothing that the steps make for themselves is ever published.
 func TestPublicationsGoOn(t *testing.T) {
+	t.Parallel()
 	place := newPlace(t)
 	published := func(t *testing.T, db string, want ...string) {
 		t.Helper()
@@ -1202,6 +1214,7 @@ func TestPublicationsGoOn(t *testing.T) {
 
 // An index may be on a function that finds another in the rest of the path.
 func TestOwnSearchPathStays(t *testing.T) {
+	t.Parallel()
 	place := newPlace(t)
 	for _, way := range []string{"up", "plan"} {
 		t.Run(way, func(t *testing.T) {
@@ -1231,6 +1244,7 @@ func TestOwnSearchPathStays(t *testing.T) {
 
 // What needs more rights than the owner's is done with those of the login role, or said.
 func TestForeignKeyOfAnotherOwner(t *testing.T) {
+	t.Parallel()
 	place := newPlace(t)
 	for name, env := range map[string]func(string) map[string]string{
 		"superuser": func(db string) map[string]string { return environment(db) },
@@ -1270,11 +1284,12 @@ func TestForeignKeyOfAnotherOwner(t *testing.T) {
 
 // What has the name of one of PEPhub's tables and is not as PEPhub makes it, is a difference.
 func TestOddRelationsDiffer(t *testing.T) {
+	t.Parallel()
 	place := newPlace(t)
 	for name, test := range map[string]struct{ release, prepare, names string }{
 		"unlogged stats":    {"0.11.1", "ALTER TABLE bedbase_stats SET UNLOGGED", "bedbase_stats"},
 		"unlogged archives": {"0.11.1", "ALTER TABLE namespace_archives SET UNLOGGED", "namespace_archives"},
-		"unlogged sequence": {"0.11.1", "ALTER TABLE bedbase_stats ALTER id DROP DEFAULT; DROP SEQUENCE bedbase_stats_id_seq", "bedbase_stats"},
+		"no sequence":       {"0.11.1", "ALTER TABLE bedbase_stats ALTER id DROP DEFAULT; DROP SEQUENCE bedbase_stats_id_seq", "bedbase_stats"},
 		"view":              {"0.11.0", "CREATE VIEW bedbase_stats AS SELECT 1 AS id", "bedbase_stats"},
 		"materialized view": {"0.11.0", "CREATE MATERIALIZED VIEW namespace_archives AS SELECT 1 AS id", "namespace_archives"},
 		"sequence":          {"0.11.0", "CREATE SEQUENCE bedbase_stats", "bedbase_stats"},
