@@ -245,11 +245,11 @@ func TestStepsHaveMemory(t *testing.T) {
 }
 
 // An init container runs at every start of a pod, and nearly always there is nothing to do: one question, no lock, no table of
-// PEPhub's read. Where there is everything to do, it takes one for each step and three besides, after the three of the login.
+// PEPhub's read. Where there is everything to do, it takes one for each step and six besides, after the three of the login.
 func TestRoundTrips(t *testing.T) {
 	db := newDatabase(t)
 	steps := len(loadSteps(t))
-	if got, want := countMessages(t, db), 3+1+1+1+steps+1; got != want {
+	if got, want := countMessages(t, db), 3+1+1+1+1+steps+1+1; got != want {
 		t.Errorf("%d messages for an empty database, want %d", got, want)
 	}
 	const scans = "SELECT (sum(seq_scan) + sum(idx_scan))::text FROM pg_stat_user_tables WHERE relname <> ALL ('{schema_migrations,alembic_version}')"

@@ -209,15 +209,15 @@ func TestGrantsExtendToNewTables(t *testing.T) {
 		GRANT SELECT ON projects TO onlooker WITH GRANT OPTION; GRANT SELECT ON projects TO PUBLIC`)
 	migrate(t, environment(db)).want(t, 0)
 	wantRows(t, db, `
-		SELECT relname || ' ' || regexp_replace(relacl::text, 'postgres=[a-zA-Z]{7,}', 'postgres=ALL')
+		SELECT relname || ' ' || regexp_replace(ARRAY(SELECT i FROM unnest(relacl) AS i ORDER BY i::text COLLATE "C")::text, 'postgres=[a-zA-Z]{7,}', 'postgres=ALL')
 		FROM pg_class
 		WHERE relname IN ('users', 'stars', 'schema_versions', 'users_id_seq', 'schema_versions_id_seq')
 		ORDER BY relname`,
-		`schema_versions {postgres=ALL/postgres,"\"An App\"=arwd/postgres",onlooker=r*/postgres,=r/postgres}`,
-		`schema_versions_id_seq {postgres=rwU/postgres,"\"An App\"=U/postgres"}`,
-		`stars {postgres=ALL/postgres,"\"An App\"=arwd/postgres",onlooker=r*/postgres,=r/postgres}`,
-		`users {postgres=ALL/postgres,"\"An App\"=arwd/postgres",onlooker=r*/postgres,=r/postgres}`,
-		`users_id_seq {postgres=rwU/postgres,"\"An App\"=U/postgres"}`)
+		`schema_versions {"\"An App\"=arwd/postgres",=r/postgres,onlooker=r*/postgres,postgres=ALL/postgres}`,
+		`schema_versions_id_seq {"\"An App\"=U/postgres",postgres=rwU/postgres}`,
+		`stars {"\"An App\"=arwd/postgres",=r/postgres,onlooker=r*/postgres,postgres=ALL/postgres}`,
+		`users {"\"An App\"=arwd/postgres",=r/postgres,onlooker=r*/postgres,postgres=ALL/postgres}`,
+		`users_id_seq {"\"An App\"=U/postgres",postgres=rwU/postgres}`)
 	migrate(t, environment(db, "POSTGRES_USER", "An App", "POSTGRES_PASSWORD", otherPassword)).want(t, 0, "nothing to do")
 }
 
@@ -237,7 +237,7 @@ func TestOwnTriggersStandStill(t *testing.T) {
 		CREATE RULE frozen AS ON UPDATE TO users DO INSTEAD NOTHING;
 		ALTER TABLE projects ENABLE ALWAYS TRIGGER always, DISABLE TRIGGER off`)
 	before := readContent(t, conn)
-	migrate(t, environment(db)).want(t, 0, "stands still during the migration")
+	migrate(t, environment(db)).want(t, 0, "is disabled during the migration")
 	wantNewest(t, db)
 	sameContent(t, before, readContent(t, conn))
 	wantRows(t, db, "SELECT tgname || ' ' || tgenabled::text FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1",
@@ -250,12 +250,12 @@ func TestNothingOfTheOperatorsGoesUnasked(t *testing.T) {
 	for name, test := range map[string]struct{ release, prepare, says string }{
 		"trigger": {
 			"0.11.1", `CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
-				CREATE TRIGGER mine BEFORE UPDATE ON schemas FOR EACH ROW EXECUTE FUNCTION f()`, "trigger mine of table schemas",
+				CREATE TRIGGER mine BEFORE UPDATE ON schemas FOR EACH ROW EXECUTE FUNCTION f()`, "trigger mine on table schemas",
 		},
-		"rule":       {"0.11.1", "CREATE RULE mine AS ON UPDATE TO schemas DO INSTEAD NOTHING", "rule mine of table schemas"},
-		"policy":     {"0.11.1", "CREATE POLICY mine ON schemas USING (NOT private)", "policy mine of table schemas"},
-		"index":      {"0.8.0", "CREATE INDEX mine ON samples (project_id, row_number)", "index mine of table samples"},
-		"statistics": {"0.8.0", "CREATE STATISTICS mine (dependencies) ON project_id, row_number FROM samples", "statistics mine of table samples"},
+		"rule":       {"0.11.1", "CREATE RULE mine AS ON UPDATE TO schemas DO INSTEAD NOTHING", "rule mine on table schemas"},
+		"policy":     {"0.11.1", "CREATE POLICY mine ON schemas USING (NOT private)", "policy mine on table schemas"},
+		"index":      {"0.8.0", "CREATE INDEX mine ON samples (project_id, row_number)", "index mine on table samples"},
+		"statistics": {"0.8.0", "CREATE STATISTICS mine (dependencies) ON project_id, row_number FROM samples", "statistics public.mine on table samples"},
 		"users of mine": {
 			"0.8.0", `INSERT INTO users (namespace) VALUES ('twice'), ('twice');
 				CREATE TABLE mine (user_id integer REFERENCES users (id) ON DELETE CASCADE)`, "mine refers to users or their stars",

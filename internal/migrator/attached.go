@@ -88,6 +88,10 @@ var kinds = []kind{
 	{name: "row type column", object: "{name}, which uses the row type of table {table}", remove: "{definition}"},
 	{name: "type user", object: "{name}, which uses type {table}", remove: "{definition}"},
 	{name: "key user", object: "{definition}, which needs constraint {name} of table {table}", remove: "drop {definition}"},
+	{
+		name: "not null comment", object: "comment on the constraint {name} of column {table}.{column}",
+		remove: "COMMENT ON CONSTRAINT {name} ON {T} IS NULL",
+	},
 	{name: "enum owner", object: "owner {definition} of type {table}", remove: "ALTER TYPE {T} OWNER TO CURRENT_USER"},
 	{name: "type grant", object: "{name} on type {table} for {definition}", remove: "REVOKE {name} ON TYPE {T} FROM {role}"},
 	{name: "type comment", object: "comment on type {table}", remove: "COMMENT ON TYPE {T} IS NULL"},

@@ -43,7 +43,7 @@ uses AS (
     GROUP BY d.classid, d.objid, d.refobjid
 ),
 constraints AS (
-    SELECT k.oid, k.conname, quote_ident(k.conname) AS name, k.contype, k.conrelid, k.conindid, o.name AS "table"
+    SELECT k.oid, k.conname, quote_ident(k.conname) AS name, k.contype, k.conrelid, k.conkey, k.conindid, o.name AS "table"
     FROM pg_constraint AS k
     JOIN ours AS o ON o.oid = k.conrelid
 ),
@@ -99,7 +99,12 @@ named (classid, oid, "table", "column", name, "on", kind) AS ( -- what a comment
     SELECT 'pg_class'::regclass, oid, name, '', '', '', 'comment' FROM ours
     UNION ALL SELECT 'pg_class'::regclass, oid, "table", "column", '', '', 'sequence comment' FROM sequences
     UNION ALL SELECT 'pg_class'::regclass, indexrelid, "table", '', name, '', 'index comment' FROM indexes
-    UNION ALL SELECT 'pg_constraint'::regclass, oid, "table", '', name, '', 'constraint comment' FROM constraints WHERE contype <> 'n'
+    UNION ALL SELECT 'pg_constraint'::regclass, oid, "table", '', name, '', 'constraint comment' FROM constraints WHERE contype NOT IN ('n', 't')
+    UNION ALL -- PostgreSQL 18
+    SELECT 'pg_constraint'::regclass, k.oid, k."table", a.name, k.name, '', 'not null comment'
+    FROM constraints AS k
+    JOIN attributes AS a ON a.relation = k.conrelid AND a.attnum = k.conkey[1]
+    WHERE k.contype = 'n'
     UNION ALL SELECT 'pg_constraint'::regclass, oid, "table", '', name, "on", 'foreign key comment' FROM keys
     UNION ALL SELECT 'pg_type'::regclass, oid, name, '', '', '', 'type comment' FROM enums
     UNION ALL

@@ -195,6 +195,7 @@ func (p passage) carry(attached []attachment) carried {
 	var gone []attachment
 	for _, a := range attached {
 		switch now, ok := p.follow(a, attached); {
+		case a.kind == "enum owner" && !ok: // that of the tables
 		case slices.Contains([]string{"child", "parent", "type of table"}, a.kind):
 			c.unfit = append(c.unfit, a)
 		case ok:
@@ -256,7 +257,12 @@ func (c *carried) spread(p passage, table string, attached []attachment) {
 		if "table "+a.table != sources[0] || !k.spreads || a.kind == "column grant" {
 			continue
 		}
-		everywhere := !slices.ContainsFunc(sources, func(source string) bool { return !slices.ContainsFunc(attached, same(a, source)) })
+		everywhere := !slices.ContainsFunc(sources, func(source string) bool {
+			if a.kind == "sequence grant" && !p.hasSequence(source) {
+				return false
+			}
+			return !slices.ContainsFunc(attached, same(a, source))
+		})
 		now := a
 		now.table = table
 		switch a.kind {
@@ -266,7 +272,7 @@ func (c *carried) spread(p passage, table string, attached []attachment) {
 			if !a.may { // it may use the table at least
 				now.kind = "use"
 				c.put = append(c.put, now)
-				if _, ok := p.after["sequence "+table+"_id_seq"]; ok {
+				if p.is("sequence " + table + "_id_seq") {
 					now.kind = "sequence use"
 					c.put = append(c.put, now)
 				}
@@ -277,7 +283,7 @@ func (c *carried) spread(p passage, table string, attached []attachment) {
 				continue
 			}
 		case "sequence grant":
-			if _, ok := p.after["sequence "+table+"_"+a.column+"_seq"]; !ok {
+			if !p.is("sequence " + table + "_" + a.column + "_seq") {
 				continue
 			}
 		case "publication":
@@ -299,6 +305,12 @@ func (c *carried) spread(p passage, table string, attached []attachment) {
 			break
 		}
 	}
+}
+
+// hasSequence reports whether a table had a sequence for its id.
+func (p passage) hasSequence(table string) bool {
+	_, ok := p.before["sequence "+strings.TrimPrefix(table, "table ")+"_id_seq"]
+	return ok
 }
 
 // same returns a test for what another table has like a.
@@ -450,6 +462,8 @@ func (p passage) survives(a attachment) bool {
 	switch a.kind {
 	case "row type column": // PostgreSQL refuses some changes of a table whose rows are a column of another
 		return !p.changes(a.table)
+	case "not null comment":
+		return strings.Contains(p.after["column "+a.table+"."+a.column], " not null")
 	case "index form":
 		return !p.refilled[a.table] && !p.altersConstraint(a.table, a.name)
 	}

@@ -197,16 +197,17 @@ func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Data
 	}
 	m.logPosition(db, from)
 	m.logUpgrade(u)
-	if err := execute(ctx, conn, m.before(u)); err != nil {
+	if _, err := execute(ctx, conn, m.before(u)); err != nil {
 		return outcome, err
 	}
 	if outcome.Progress, outcome.Rows, err = m.run(ctx, conn, at.step, watcher); err != nil {
 		return outcome, err
 	}
-	if err := execute(ctx, conn, m.after(u)); err != nil {
+	results, err := execute(ctx, conn, m.after(u), m.reader.SQL(), m.attachedSQL())
+	if err != nil {
 		return outcome, err
 	}
-	return outcome, m.verify(ctx, conn, u)
+	return outcome, m.verify(results, u)
 }
 
 // run lets golang-migrate take the steps, and returns how many rows were written. It reports progress if it got further than
@@ -277,9 +278,13 @@ func (m *Migrator) recordSQL(db schema.Database) string {
 	return sql
 }
 
-// verify reads the database once more, and compares it with the target's snapshot and with what must be attached to it.
-func (m *Migrator) verify(ctx context.Context, conn *pgconn.PgConn, u upgrade) error {
-	db, err := m.reader.Read(ctx, conn)
+// verify compares what the last results say of the database with the target's snapshot, and with what must be attached to it.
+func (m *Migrator) verify(results []*pgconn.Result, u upgrade) error {
+	if len(results) == 0 {
+		return fmt.Errorf("%w: the server does not say what the result is", ErrResult)
+	}
+	last := len(results) - 1
+	db, err := m.reader.Parse(results[:last])
 	if err != nil {
 		return err
 	}
@@ -290,7 +295,7 @@ func (m *Migrator) verify(ctx context.Context, conn *pgconn.PgConn, u upgrade) e
 		return fmt.Errorf("%w: schema_migrations says %q, its comment %d, and alembic_version %q",
 			ErrResult, db.Recorded, db.Oldest, db.Alembic)
 	}
-	attached, err := m.readAttached(ctx, conn)
+	attached, err := parseAttached(results[last])
 	if err != nil {
 		return err
 	}

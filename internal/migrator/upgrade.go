@@ -67,17 +67,29 @@ func (m *Migrator) after(u upgrade) []stage {
 	}
 }
 
-// execute runs stages one after the other. The error wraps ErrStep.
-func execute(ctx context.Context, conn *pgconn.PgConn, stages []stage) error {
+// execute runs stages in one message, with queries behind them, whose results it returns. The error wraps ErrStep.
+func execute(ctx context.Context, conn *pgconn.PgConn, stages []stage, queries ...string) ([]*pgconn.Result, error) {
+	var sql strings.Builder
 	for _, s := range stages {
-		if s.sql == "" {
-			continue
-		}
-		if _, err := conn.Exec(ctx, s.sql).ReadAll(); err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrStep, s.title, err)
+		if s.sql != "" {
+			fmt.Fprintf(&sql, "SELECT %s AS pephub_migrate_stage;\n%s", literal(s.title), s.sql)
 		}
 	}
-	return nil
+	results, err := conn.Exec(ctx, sql.String()+strings.Join(queries, ";\n")).ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrStep, lastStage(results), err)
+	}
+	return results, nil
+}
+
+// lastStage returns the title of the last stage that was begun.
+func lastStage(results []*pgconn.Result) string {
+	for _, result := range slices.Backward(results) {
+		if len(result.FieldDescriptions) == 1 && result.FieldDescriptions[0].Name == "pephub_migrate_stage" && len(result.Rows) == 1 {
+			return string(result.Rows[0][0])
+		}
+	}
+	return "before the first statement"
 }
 
 // errChanged means that another session has changed the tables since they were read.
@@ -173,15 +185,6 @@ func (m *Migrator) plantedSQL() string {
 	}
 	return strings.ReplaceAll(schema.Fill(plantedSQL, m.steps.snapshots()), "{{archives}}",
 		"{"+strings.Join(slices.Sorted(maps.Keys(archives)), ",")+"}")
-}
-
-// readAttached asks for what is attached to the tables.
-func (m *Migrator) readAttached(ctx context.Context, conn *pgconn.PgConn) ([]attachment, error) {
-	results, err := schema.Ask(ctx, conn, m.attachedSQL())
-	if err != nil {
-		return nil, fmt.Errorf("look for what is attached to the tables: %w", err)
-	}
-	return parseAttached(results[0])
 }
 
 // distinctSQL returns the queries for rows whose values must be distinct before a pending step and are not: columns object,

@@ -60,7 +60,7 @@ WHERE attrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[]
     AND attnum > (SELECT 0)
     AND NOT attisdropped;
 
--- PostgreSQL 18 has rows of type n for NOT NULL, which the columns say.
+-- Rows of type n are NOT NULL (PostgreSQL 18), which the columns say, and those of type t are an operator's triggers.
 SELECT concat(
     'constraint ', substr(conrelid::regclass::text, current_setting('pephub_migrate.bare')::integer),
     '.', quote_ident(conname), ': ',
@@ -103,7 +103,7 @@ SELECT concat(
     CASE WHEN NOT convalidated THEN ' not valid' END
 )
 FROM pg_constraint
-WHERE conrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[]) AND contype <> 'n';
+WHERE conrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[]) AND contype <> ALL ((SELECT '{n,t}'::"char"[])::"char"[]);
 
 -- Those by the names in the snapshots. None of those belongs to a constraint there; if one does here, the constraint shows. The
 -- oids of the access methods never change (pg_am.dat). An expression stands in a key as column 0.
