@@ -379,7 +379,7 @@ type outcome struct {
 // loss is a line of log that names what would be lost, and the SQL that makes way.
 type loss struct{ object, remedy string }
 
-var lossLine = regexp.MustCompile(`level=ERROR msg="would be lost" object=("(?:[^"\\]|\\.)*"|\S+) .*?remedy=("(?:[^"\\]|\\.)*"|\S+)`)
+var lossLine = regexp.MustCompile(`level=ERROR msg="stands in the way" object=("(?:[^"\\]|\\.)*"|\S+) .*?remedy=("(?:[^"\\]|\\.)*"|\S+)`)
 
 // act runs the program in a crowd, once for each action.
 func (c crowd) act(env map[string]string, actions ...string) map[string]outcome {

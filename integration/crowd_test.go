@@ -40,7 +40,7 @@ func newCrowd(t *testing.T) crowd {
 	}
 	defer binary.Close()
 	place, err := testcontainers.Run(ctx, "postgres:"+postgresVersion(),
-		testcontainers.WithEntrypoint("bash", "-c", "trap exit TERM; sleep infinity & wait"), // so that it stops at once
+		testcontainers.WithEntrypoint("bash", "-c", "trap exit TERM INT; sleep infinity & wait"), // so that it stops at once
 		testcontainers.WithFiles(testcontainers.ContainerFile{Reader: binary, ContainerFilePath: "/pephub-migrate", FileMode: 0o755}),
 		network.WithNetworkName(nil, server.network))
 	testcontainers.CleanupContainer(t, place)
