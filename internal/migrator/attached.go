@@ -61,9 +61,10 @@ type kind struct {
 	make   string // the statement that makes it, or "" if there is none that always does
 	aside  string // the statement that takes it out of the way of the steps, if it has to be
 
-	spreads bool // a new table takes it from the table that its rows come from
-	again   bool // a step, or PostgreSQL for a step, may make what it is on anew, and forget it
-	login   bool // it needs the rights of the login role, which may exceed those of the tables' owner
+	attaches bool // it is an object of its own, which make only gives back to where it was
+	spreads  bool // a new table takes it from the table that its rows come from
+	again    bool // a step, or PostgreSQL for a step, may make what it is on anew, and forget it
+	login    bool // it needs the rights of the login role, which may exceed those of the tables' owner
 }
 
 // kinds are the kinds of attachments, in the order in which they are put back.
@@ -99,20 +100,23 @@ var kinds = []kind{
 
 	{
 		name: "statistics target", object: "target of statistics {name} on table {table}", remove: "ALTER STATISTICS {name} SET STATISTICS -1",
-		make: "ALTER STATISTICS {name} SET STATISTICS {definition}", again: true,
+		make: "ALTER STATISTICS {name} SET STATISTICS {definition}", again: true, login: true,
 	},
 	{
 		name: "statistics comment", object: "comment on statistics {name} on table {table}", remove: "COMMENT ON STATISTICS {name} IS NULL",
-		make: "COMMENT ON STATISTICS {name} IS {definition}", again: true,
+		make: "COMMENT ON STATISTICS {name} IS {definition}", again: true, login: true,
 	},
-	{name: "statistics owner", object: "owner {definition} of statistics {name} on table {table}", remove: "ALTER STATISTICS {name} OWNER TO CURRENT_USER"},
+	{
+		name: "statistics owner", object: "owner {definition} of statistics {name} on table {table}", remove: "ALTER STATISTICS {name} OWNER TO CURRENT_USER",
+		make: "ALTER STATISTICS {name} OWNER TO {definition}", again: true, login: true,
+	},
 	{
 		name: "index options", object: "storage parameters of index {name} on table {table}", remove: "ALTER INDEX {schema}.{name} RESET (…)",
 		make: "ALTER INDEX {schema}.{name} SET ({definition})", again: true,
 	},
 	{
 		name: "index tablespace", object: "tablespace of index {name} on table {table}", remove: "ALTER INDEX {schema}.{name} SET TABLESPACE pg_default",
-		make: "ALTER INDEX {schema}.{name} SET TABLESPACE {definition}", again: true,
+		make: "ALTER INDEX {schema}.{name} SET TABLESPACE {definition}", again: true, login: true,
 	},
 	{
 		name: "index statistics", object: "statistics target of column {column} of index {name} on table {table}",
@@ -129,7 +133,7 @@ var kinds = []kind{
 	},
 	{
 		name: "replica identity index", object: "replica identity of table {table} by index {name}", remove: "ALTER TABLE {T} REPLICA IDENTITY DEFAULT",
-		make: "ALTER TABLE {T} REPLICA IDENTITY USING INDEX {name}", again: true,
+		make: "ALTER TABLE {T} REPLICA IDENTITY USING INDEX {name}", aside: "ALTER TABLE {T} REPLICA IDENTITY DEFAULT", again: true,
 	},
 	{
 		name: "replica identity", object: "replica identity {definition} of table {table}", remove: "ALTER TABLE {T} REPLICA IDENTITY DEFAULT",
@@ -164,7 +168,7 @@ var kinds = []kind{
 	},
 	{
 		name: "tablespace", object: "tablespace of table {table}", remove: "ALTER TABLE {T} SET TABLESPACE pg_default",
-		make: "ALTER TABLE {T} SET TABLESPACE {definition}",
+		make: "ALTER TABLE {T} SET TABLESPACE {definition}", login: true,
 	},
 	{
 		name: "sequence options", object: "options of sequence {table}_{column}_seq", remove: "ALTER SEQUENCE {schema}.{table}_{column}_seq …",
@@ -213,16 +217,16 @@ var kinds = []kind{
 	},
 	{
 		name: "trigger", object: "trigger {name} on table {table}", remove: "DROP TRIGGER {name} ON {T}",
-		make: "ALTER TABLE {T} {definition} TRIGGER {name}", aside: "ALTER TABLE {T} DISABLE TRIGGER {name}",
+		make: "ALTER TABLE {T} {definition} TRIGGER {name}", aside: "ALTER TABLE {T} DISABLE TRIGGER {name}", attaches: true,
 	},
 	{
 		name: "rule", object: "rule {name} on table {table}", remove: "DROP RULE {name} ON {T}",
-		make: "ALTER TABLE {T} {definition} RULE {name}", aside: "ALTER TABLE {T} DISABLE RULE {name}",
+		make: "ALTER TABLE {T} {definition} RULE {name}", aside: "ALTER TABLE {T} DISABLE RULE {name}", attaches: true,
 	},
 
 	{
 		name: "foreign key", object: "foreign key {name} of table {on}, which refers to table {table}", remove: "ALTER TABLE {on} DROP CONSTRAINT {name}",
-		make: "ALTER TABLE {on} ADD CONSTRAINT {name} {definition}", aside: "ALTER TABLE {on} DROP CONSTRAINT {name}", login: true,
+		make: "ALTER TABLE {on} ADD CONSTRAINT {name} {definition}", aside: "ALTER TABLE {on} DROP CONSTRAINT {name}", attaches: true, login: true,
 	},
 	{
 		name: "foreign key comment", object: "comment on foreign key {name} of table {on}", remove: "COMMENT ON CONSTRAINT {name} ON {on} IS NULL",

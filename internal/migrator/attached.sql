@@ -210,8 +210,8 @@ attached (kind, "table", "column", name, "on", definition, columns, may) AS (
     WHERE o.options IS NOT NULL
 
     UNION ALL
-    SELECT 'index tablespace', i."table", '', i.name, '', quote_ident(s.spcname), '{}', true
-    FROM indexes AS i
+    SELECT 'index tablespace', i."table", '', i.name, '', quote_ident(s.spcname), '{}', has_tablespace_privilege(login.oid, s.oid, 'CREATE')
+    FROM login, indexes AS i
     JOIN pg_tablespace AS s ON s.oid = i.reltablespace
 
     UNION ALL

@@ -369,7 +369,7 @@ func (p passage) follow(a attachment, attached []attachment) (attachment, bool) 
 		return p.followKeyTrigger(a)
 	case !p.is("table " + a.table):
 		return p.followMoved(a, k)
-	case p.remade[a.table] && (k.make == "" || k.aside != ""):
+	case p.remade[a.table] && (k.make == "" || k.attaches):
 		return a, false
 	case a.column != "" && a.kind != "index statistics" && !p.is("column "+a.table+"."+a.column):
 		return p.followMoved(a, k)
@@ -395,7 +395,7 @@ func (a attachment) isOnConstraint(attached []attachment) bool {
 
 // followMoved follows an attachment to what its table, column or constraint has become, if a step says so.
 func (p passage) followMoved(a attachment, k kind) (attachment, bool) {
-	if k.make == "" || k.aside != "" || k.spreads {
+	if k.make == "" || k.spreads || k.attaches {
 		return a, false
 	}
 	object := "table " + a.table
@@ -452,7 +452,7 @@ func (p passage) survives(a attachment) bool {
 				return false
 			}
 		case "expression index", "expression statistics":
-			if !isString(was) || !isString(now) {
+			if !(isString(was) && isString(now)) && !(was == "bigint" && now == "integer") { // which functions take as well
 				return false
 			}
 		case "policy", "trigger", "rule", "dependent", "publication": // PostgreSQL changes no type under these
@@ -504,7 +504,7 @@ func (p passage) altersConstraint(table, name string) bool {
 func (c *carried) keep(p passage, a, now attachment) {
 	k, _ := a.of()
 	switch {
-	case k.aside != "" && k.name != "foreign key":
+	case k.name == "trigger" || k.name == "rule":
 		if a.definition != "DISABLE" {
 			c.aside, c.put = append(c.aside, a), append(c.put, now)
 		}
@@ -515,21 +515,54 @@ func (c *carried) keep(p passage, a, now attachment) {
 			}
 			c.aside, c.put = append(c.aside, a), append(c.put, now)
 		}
-	case k.name == "key trigger" && !a.may:
-		_, on, _ := strings.Cut(a.on, ".")
-		if p.refilled[a.table] || p.refilled[on] || p.altersConstraint(on, a.name) {
-			c.lost = append(c.lost, a)
-		}
 	case k.name == "sequence options" && p.overflows(now):
 		c.lost = append(c.lost, a)
-	case k.again || now != a || p.remade[a.table]:
-		if k.make != "" && k.name != "owner" {
-			c.put = append(c.put, now)
+	case k.name != "owner" && k.make != "" && (now != a || p.remade[a.table] || k.again && p.forgets(a)):
+		if !a.may {
+			c.lost = append(c.lost, a)
+		}
+		c.put = append(c.put, now)
+		if k.aside != "" && !p.remade[a.table] {
+			c.aside = append(c.aside, a)
 		}
 	}
 	if k.name != "owner" || !p.remade[a.table] {
 		c.after = append(c.after, now)
 	}
+}
+
+// forgets reports whether a step, or PostgreSQL when it changes the type of a column, may make anew what a setting is on.
+func (p passage) forgets(a attachment) bool {
+	switch a.kind {
+	case "column storage", "column compression":
+		return p.retypes(a.table, a.column)
+	case "foreign key comment", "key trigger":
+		_, on, _ := strings.Cut(a.on, ".")
+		return p.refilled[a.table] || p.refilled[on] || p.retypes(a.table, "") || p.retypes(on, "") || p.altersConstraint(on, a.name) || p.altersUnique(a.table)
+	}
+	return p.refilled[a.table] || p.retypes(a.table, "") || p.altersConstraint(a.table, a.name)
+}
+
+// retypes reports whether a column of a table that stays, or any of its columns, has another type afterwards.
+func (p passage) retypes(table, name string) bool {
+	for object, was := range p.before {
+		now, ok := p.after[object]
+		of, column, _ := strings.Cut(strings.TrimPrefix(object, "column "), ".")
+		if ok && strings.HasPrefix(object, "column ") && of == table && (name == "" || name == column) && typeOf(was) != typeOf(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// altersUnique reports whether what makes rows of a table unique is another afterwards.
+func (p passage) altersUnique(table string) bool {
+	for object, was := range p.before {
+		if strings.HasPrefix(object, "constraint "+table+".") && !strings.HasPrefix(was, "foreign key") && p.after[object] != was {
+			return true
+		}
+	}
+	return false
 }
 
 // disturbs reports whether a foreign key of another table has to step aside: because its table is emptied, or because what

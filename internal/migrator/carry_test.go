@@ -179,6 +179,7 @@ func TestWhatStays(t *testing.T) {
 			if want == (attachment{}) {
 				want = test.attached
 			}
+			test.attached.may = true
 			wantAfter(t, carryBetween(t, test.from, test.to, test.attached), want)
 		})
 	}

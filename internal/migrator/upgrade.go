@@ -45,13 +45,16 @@ type stage struct{ title, sql string }
 // before returns what is done before the steps, in order.
 func (m *Migrator) before(u upgrade) []stage {
 	login, owner := u.carried.asideSQL(u.db.Schema)
+	if login != "" {
+		login = "SET LOCAL ROLE none;\n" + login
+	}
 	stages := []stage{{"Foreign keys of other tables step aside", login}}
 	if u.at.step > 0 {
 		stages = append(stages, stage{"New tables belong to the owner of the old ones", schema.Fill(actAsSQL, m.steps.snapshots())})
 	}
 	return append(stages,
 		stage{"Empty tables of a newer application make way for the steps", guardSQL(u.clearing, u.db.Schema) + u.clearing.sql(u.db.Schema)},
-		stage{"Triggers and rules of your own are disabled", owner},
+		stage{"Triggers and rules of your own are disabled, and what would be in the way of a step steps aside", owner},
 		stage{"Unqualified names lead to PEPhub's tables", pathSQL(u.db)},
 		stage{"Indexes that are missing", m.steps.indexSQL(u.at, m.target.Number)},
 	)
@@ -263,8 +266,8 @@ func (m *Migrator) logUpgrade(u upgrade) {
 	for _, a := range u.carried.aside {
 		switch a.kind {
 		case "foreign key":
-			m.log.Info("foreign key steps aside during the migration", "constraint", a.name, "table", a.on)
-		default:
+			m.log.Info("foreign key is dropped during the migration, and made again", "constraint", a.name, "table", a.on)
+		case "trigger", "rule":
 			m.log.Info(a.kind+" is disabled during the migration", "name", a.name, "table", a.table)
 		}
 	}
