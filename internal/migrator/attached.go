@@ -5,6 +5,7 @@ import (
 	_ "embed" // for attached.sql
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -111,7 +112,7 @@ var kinds = []kind{
 		make: "ALTER STATISTICS {name} OWNER TO {definition}", again: true, login: true,
 	},
 	{
-		name: "index options", object: "storage parameters of index {name} on table {table}", remove: "ALTER INDEX {schema}.{name} RESET (…)",
+		name: "index options", object: "storage parameters of index {name} on table {table}", remove: "ALTER INDEX {schema}.{name} RESET ({option names})",
 		make: "ALTER INDEX {schema}.{name} SET ({definition})", again: true,
 	},
 	{
@@ -144,7 +145,7 @@ var kinds = []kind{
 		make: "COMMENT ON CONSTRAINT {name} ON {T} IS {definition}", again: true,
 	},
 	{
-		name: "column storage", object: "storage {definition} of column {table}.{column}", remove: "ALTER TABLE {T} ALTER COLUMN {column} SET STORAGE …",
+		name: "column storage", object: "storage {definition} of column {table}.{column}", remove: "ALTER TABLE {T} ALTER COLUMN {column} SET STORAGE EXTENDED",
 		make: "ALTER TABLE {T} ALTER COLUMN {column} SET STORAGE {definition}", again: true,
 	},
 	{
@@ -163,7 +164,7 @@ var kinds = []kind{
 		make:   "ALTER TABLE {T} ALTER COLUMN {column} SET ({definition})",
 	},
 	{
-		name: "options", object: "storage parameters of table {table}", remove: "ALTER TABLE {T} RESET (…)",
+		name: "options", object: "storage parameters of table {table}", remove: "ALTER TABLE {T} RESET ({option names})",
 		make: "ALTER TABLE {T} SET ({definition})",
 	},
 	{
@@ -171,7 +172,7 @@ var kinds = []kind{
 		make: "ALTER TABLE {T} SET TABLESPACE {definition}", login: true,
 	},
 	{
-		name: "sequence options", object: "options of sequence {table}_{column}_seq", remove: "ALTER SEQUENCE {schema}.{table}_{column}_seq …",
+		name: "sequence options", object: "options of sequence {table}_{column}_seq", remove: "ALTER SEQUENCE {schema}.{table}_{column}_seq INCREMENT BY 1 MINVALUE 1 NO MAXVALUE START WITH 1 CACHE 1 NO CYCLE",
 		make: "ALTER SEQUENCE {schema}.{table}_{column}_seq {definition}",
 	},
 	{
@@ -181,7 +182,6 @@ var kinds = []kind{
 	{
 		name: "sequence label", object: "security label on sequence {table}_{column}_seq",
 		remove: "SECURITY LABEL FOR {name} ON SEQUENCE {schema}.{table}_{column}_seq IS NULL",
-		make:   "SECURITY LABEL FOR {name} ON SEQUENCE {schema}.{table}_{column}_seq IS {definition}",
 	},
 	{name: "comment", object: "comment on table {table}", remove: "COMMENT ON TABLE {T} IS NULL", make: "COMMENT ON TABLE {T} IS {definition}"},
 	{
@@ -190,11 +190,9 @@ var kinds = []kind{
 	},
 	{
 		name: "label", object: "security label on table {table}", remove: "SECURITY LABEL FOR {name} ON TABLE {T} IS NULL",
-		make: "SECURITY LABEL FOR {name} ON TABLE {T} IS {definition}",
 	},
 	{
 		name: "column label", object: "security label on column {table}.{column}", remove: "SECURITY LABEL FOR {name} ON COLUMN {T}.{column} IS NULL",
-		make: "SECURITY LABEL FOR {name} ON COLUMN {T}.{column} IS {definition}",
 	},
 	{
 		name: "row security", object: "row level security on table {table}", remove: "ALTER TABLE {T} DISABLE ROW LEVEL SECURITY",
@@ -280,10 +278,19 @@ func (a attachment) fill(text, schema string) string {
 	role := strings.TrimSuffix(a.definition, " WITH GRANT OPTION")
 	return strings.NewReplacer(
 		"{schema}", schema, "{table}", a.table, "{T}", table, "{column}", a.column, "{name}", a.name, "{on}", a.on,
-		"{definition}", a.definition, "{role}", role, "{state}", state,
+		"{definition}", a.definition, "{role}", role, "{option names}", optionNames(a.definition), "{state}", state,
 		"{literal T}", literal(table), "{literal on}", literal(a.on), "{literal name}", literal(a.name), "{literal function}", literal("RI_"+function),
 		"{in literal T}", strings.ReplaceAll(strings.ReplaceAll(table, "'", "''"), "%", "%%"),
 	).Replace(text)
+}
+
+// optionNames returns the names in a list of name='value'.
+func optionNames(definition string) string {
+	var names []string
+	for _, match := range regexp.MustCompile(`([\w.]+)='`).FindAllStringSubmatch(definition, -1) {
+		names = append(names, match[1])
+	}
+	return strings.Join(names, ", ")
 }
 
 // makeSQL returns the statement that makes the attachment.

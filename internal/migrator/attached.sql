@@ -396,8 +396,16 @@ attached (kind, "table", "column", name, "on", definition, columns, may) AS (
     -- Views, functions, defaults, policies of other tables.
     UNION ALL
     SELECT 'dependent', o.name, '', pg_describe_object(x.classid, x.objid, 0), '',
-        CASE x.kind WHEN 'v' THEN 'DROP VIEW ' || x.relation WHEN 'm' THEN 'DROP MATERIALIZED VIEW ' || x.relation
-            ELSE 'drop ' || pg_describe_object(x.classid, x.objid, 0) END,
+        CASE
+            WHEN x.kind = 'v' THEN 'DROP VIEW ' || x.relation
+            WHEN x.kind = 'm' THEN 'DROP MATERIALIZED VIEW ' || x.relation
+            WHEN x.classid = 'pg_proc'::regclass THEN 'DROP ROUTINE ' || x.objid::regprocedure
+            WHEN d.oid IS NOT NULL THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', d.adrelid::regclass,
+                (SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = d.adrelid AND a.attnum = d.adnum))
+            WHEN p.oid IS NOT NULL THEN format('DROP POLICY %I ON %s', p.polname, p.polrelid::regclass)
+            WHEN r.oid IS NOT NULL THEN format('DROP RULE %I ON %s', r.rulename, r.ev_class::regclass)
+            ELSE 'drop ' || pg_describe_object(x.classid, x.objid, 0)
+        END,
         coalesce(array_agg(DISTINCT c.column) FILTER (WHERE c.column IS NOT NULL), '{}'), true
     FROM ours AS o
     JOIN uses AS u ON u.refobjid = o.oid
@@ -416,12 +424,16 @@ attached (kind, "table", "column", name, "on", definition, columns, may) AS (
         OR r.ev_class IN (SELECT oid FROM ours WHERE oid <> o.oid)
         OR d.adrelid NOT IN (SELECT oid FROM ours)
         OR p.polrelid <> o.oid
-    GROUP BY o.name, x.classid, x.objid, x.kind, x.relation
+    GROUP BY o.name, x.classid, x.objid, x.kind, x.relation, d.oid, d.adrelid, d.adnum, p.oid, p.polname, p.polrelid, r.oid, r.rulename, r.ev_class
 
     -- What uses a sequence.
     UNION ALL
     SELECT DISTINCT 'dependent', s."table", '', pg_describe_object(d.classid, d.objid, d.objsubid), '',
-        'drop ' || pg_describe_object(d.classid, d.objid, d.objsubid), ARRAY[s."column"], true
+        CASE
+            WHEN f.oid IS NOT NULL THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', f.adrelid::regclass,
+                (SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = f.adrelid AND a.attnum = f.adnum))
+            ELSE 'drop ' || pg_describe_object(d.classid, d.objid, d.objsubid)
+        END, ARRAY[s."column"], true
     FROM sequences AS s
     JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = s.oid AND d.deptype = 'n'
     LEFT JOIN pg_attrdef AS f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
@@ -438,7 +450,13 @@ attached (kind, "table", "column", name, "on", definition, columns, may) AS (
     UNION ALL
     SELECT DISTINCT CASE WHEN t.kind = 'row type user' AND d.classid = 'pg_class'::regclass THEN 'row type column' ELSE t.kind END,
         t.name, '', pg_describe_object(d.classid, d.objid, d.objsubid), '',
-        'drop ' || pg_describe_object(d.classid, d.objid, d.objsubid), '{}'::text[], true
+        CASE
+            WHEN d.classid = 'pg_class'::regclass AND d.objsubid > 0 THEN format('ALTER TABLE %s DROP COLUMN %I', d.objid::regclass,
+                (SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = d.objid AND a.attnum = d.objsubid))
+            WHEN d.classid = 'pg_proc'::regclass THEN 'DROP ROUTINE ' || d.objid::regprocedure
+            WHEN d.classid = 'pg_type'::regclass THEN 'DROP TYPE ' || d.objid::regtype
+            ELSE 'drop ' || pg_describe_object(d.classid, d.objid, d.objsubid)
+        END, '{}'::text[], true
     FROM (
         SELECT 'row type user' AS kind, o.name, y.oid
         FROM ours AS o

@@ -209,6 +209,7 @@ func (p passage) carry(attached []attachment) carried {
 			c.lost = append(c.lost, a)
 		}
 	}
+	c.lost = slices.DeleteFunc(c.lost, func(a attachment) bool { return slices.ContainsFunc(c.lost, a.isPartOf) })
 	for archive, sources := range p.archives {
 		c.archives[archive] = forArchive(archive, sources, attached)
 	}
@@ -220,6 +221,20 @@ func (p passage) carry(attached []attachment) carried {
 		*list = slices.Compact(*list)
 	}
 	return c
+}
+
+// isPartOf reports whether an attachment goes along with another, and need not be named: a comment on a foreign key, say.
+func (a attachment) isPartOf(b attachment) bool {
+	switch b.kind {
+	case "foreign key":
+		return (a.kind == "foreign key comment" || a.kind == "key trigger") && a.name == b.name && a.on == b.on
+	case "index", "expression index":
+		return a != b && a.table == b.table && a.name == b.name &&
+			(strings.HasPrefix(a.kind, "index ") || a.kind == "cluster mark" || a.kind == "replica identity index")
+	case "statistics", "expression statistics":
+		return strings.HasPrefix(a.kind, "statistics ") && a.name == b.name
+	}
+	return false
 }
 
 // oneOwner reports whether one role owns all tables.
