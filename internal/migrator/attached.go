@@ -169,7 +169,7 @@ var kinds = []kind{
 	},
 	{
 		name: "tablespace", object: "tablespace of table {table}", remove: "ALTER TABLE {T} SET TABLESPACE pg_default",
-		make: "ALTER TABLE {T} SET TABLESPACE {definition}", login: true,
+		make: "ALTER TABLE {T} SET TABLESPACE {definition}", spreads: true, login: true,
 	},
 	{
 		name: "sequence options", object: "options of sequence {table}_{column}_seq", remove: "ALTER SEQUENCE {schema}.{table}_{column}_seq INCREMENT BY 1 MINVALUE 1 NO MAXVALUE START WITH 1 CACHE 1 NO CYCLE",

@@ -301,11 +301,11 @@ func (c *carried) spread(p passage, table string, attached []attachment) {
 			if !p.is("sequence " + table + "_" + a.column + "_seq") {
 				continue
 			}
-		case "publication":
+		case "publication", "tablespace":
 			if len(rows) == 0 {
-				continue // its rows were in no publication
+				continue // its rows were in none
 			}
-			if everywhere && (!a.may || a.definition != "") {
+			if everywhere && (!a.may || a.kind == "publication" && a.definition != "") {
 				c.lost = append(c.lost, a)
 			}
 		}
