@@ -209,10 +209,14 @@ func TestRandomAttachments(t *testing.T) {
 				return
 			}
 			follow(step, added).want(t, plain.after, readFacts(t, conn), removed)
-			if o := place.act(environment(db, "MIGRATE_TARGET", strconv.Itoa(step)), config.Down)[config.Down]; o.code != 0 {
-				t.Errorf("the way back: exit code %d: %s", o.code, o.lastLine())
-			} else {
+			o := place.act(environment(db, "MIGRATE_TARGET", strconv.Itoa(step)), config.Down)[config.Down]
+			if o.code == 0 {
 				wantBack(t, plain, added, removed, readFacts(t, conn))
+			} else if o.wantRefused(t); o.names("index") { // on an expression of a column that gets its old type back
+				o.takeRemedies(t, conn)
+				if o := place.act(environment(db, "MIGRATE_TARGET", strconv.Itoa(step)), config.Down)[config.Down]; o.code != 0 {
+					t.Errorf("the way back: exit code %d: %s", o.code, o.lastLine())
+				}
 			}
 		})
 	}

@@ -168,6 +168,9 @@ func (e expectation) rename(table, constraint, toTable, to string) {
 		if key.property == "replica identity" && value == "index "+constraint {
 			e.facts[key] = "index " + to
 		}
+		if key.property == "index" && value == constraint { // of a foreign key
+			e.facts[key] = to
+		}
 	}
 }
 
@@ -308,7 +311,7 @@ func alike(key fact, value string) string {
 // optional is what an upgrade may add on top: grants on columns that came from a column that is in two places now, and
 // publications for what groups have become.
 func optional(key fact) bool {
-	return strings.HasPrefix(key.property, "grantor of ") ||
+	return strings.HasPrefix(key.property, "grantor of ") || strings.HasPrefix(key.object, "table archived_") || // one that the way back leaves
 		key.object == "table schema_tags" && strings.HasPrefix(key.property, "publication ") || isGrant(key.property) && slices.Contains([]string{
 		"column schema_versions.id", "column schema_versions.schema_id", "column schema_versions.last_update_date",
 	}, key.object)

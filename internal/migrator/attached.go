@@ -37,7 +37,11 @@ type attachment struct {
 	definition string
 	columns    string // the columns that it needs, joined by commas
 	may        bool   // whether the role of the login may make it anew
+	owner      string // the role that may, where that is another than the owner of the table
 }
+
+// respelt stands for a definition that the server may write in other words once a column has another type.
+const respelt = "*"
 
 // String is the line of text by which attachments are compared.
 func (a attachment) String() string {
@@ -309,7 +313,11 @@ func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "'
 // obstacle returns the attachment in words, and what an operator can do about it.
 func (a attachment) obstacle(schema string) Obstacle {
 	k, _ := a.of()
-	return Obstacle{Object: a.fill(k.object, schema), Remedy: a.fill(k.remove, schema)}
+	found := Obstacle{Object: a.fill(k.object, schema), Remedy: a.fill(k.remove, schema)}
+	if !a.may && a.owner != "" {
+		found.Object += ", and belongs to role " + a.owner
+	}
+	return found
 }
 
 // Obstacle is something that keeps the steps from running.
@@ -350,7 +358,7 @@ func obstacles(class error, attachments []attachment, schema string) error {
 
 // parseAttached returns the attachments that the result of attached.sql holds.
 func parseAttached(result *pgconn.Result) ([]attachment, error) {
-	rows, err := schema.Rows(result, 8)
+	rows, err := schema.Rows(result, 9)
 	if err != nil {
 		return nil, err
 	}
@@ -359,6 +367,7 @@ func parseAttached(result *pgconn.Result) ([]attachment, error) {
 		attached = append(attached, attachment{
 			kind: string(row[0]), table: string(row[1]), column: string(row[2]), name: string(row[3]),
 			on: string(row[4]), definition: string(row[5]), columns: string(row[6]), may: string(row[7]) == "t",
+			owner: string(row[8]),
 		})
 	}
 	return attached, nil

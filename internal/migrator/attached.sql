@@ -8,6 +8,7 @@
 --     definition  what it says, as SQL has it
 --     columns     the columns of the table that it needs
 --     may         whether the role of the login may make it anew
+--     owner       the role that may, where that need not be the owner of the table
 --
 -- The search path is pg_catalog, so every name is printed with its schema. Columns that older servers lack are read by
 -- their name in to_jsonb.
@@ -469,6 +470,11 @@ attached (kind, "table", "column", name, "on", definition, columns, may) AS (
         AND NOT (d.classid = 'pg_attrdef'::regclass AND d.objid IN (SELECT f.oid FROM pg_attrdef AS f JOIN ours AS o ON o.oid = f.adrelid))
         AND NOT (d.classid = 'pg_type'::regclass AND d.objid IN (SELECT typarray FROM enums))
 )
-SELECT kind, "table", "column", name, "on", definition, array_to_string(columns, ','), may OR NOT acts.yes
+SELECT kind, "table", "column", name, "on", definition, array_to_string(columns, ','), may OR NOT acts.yes,
+    CASE kind
+        WHEN 'foreign key' THEN (SELECT quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class AS c WHERE c.oid = "on"::regclass)
+        WHEN 'publication' THEN (SELECT quote_ident(pg_get_userbyid(p.pubowner)) FROM pg_publication AS p WHERE quote_ident(p.pubname) = name)
+        ELSE ''
+    END
 FROM attached, acts
 ORDER BY kind, "table", "column", name, "on", definition

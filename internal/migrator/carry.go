@@ -541,6 +541,12 @@ func (c *carried) keep(p passage, a, now attachment) {
 			c.aside = append(c.aside, a)
 		}
 	}
+	switch k.name {
+	case "index", "expression index", "statistics", "expression statistics":
+		if p.retypes(a.table, "") {
+			now.definition = respelt
+		}
+	}
 	if k.name != "owner" || !p.remade[a.table] {
 		c.after = append(c.after, now)
 	}

@@ -152,7 +152,7 @@ func TestWhatStays(t *testing.T) {
 		attached attachment
 		want     attachment
 	}{
-		"index on a retyped string": {3, 4, attachment{kind: "expression index", table: "projects", name: "mine", columns: "namespace"}, attachment{}},
+		"index on a retyped string": {3, 4, attachment{kind: "expression index", table: "projects", name: "mine", columns: "namespace"}, attachment{kind: "expression index", table: "projects", name: "mine", definition: respelt}},
 		"view of others":            {3, 4, attachment{kind: "dependent", table: "projects", name: "view v", columns: "id"}, attachment{}},
 		"comment on a table": {
 			13, 15, attachment{kind: "comment", table: "schemas", definition: "'x'"}, attachment{kind: "comment", table: "schema_records", definition: "'x'"},

@@ -83,6 +83,8 @@ func (c carried) missing(found []attachment) []attachment {
 	there := map[string]bool{}
 	for _, a := range found {
 		there[a.String()] = true
+		a.definition = respelt
+		there[a.String()] = true
 	}
 	return slices.DeleteFunc(slices.Clone(c.after), func(a attachment) bool { return there[a.String()] })
 }
@@ -118,7 +120,11 @@ BEGIN
     FROM (VALUES
         `+strings.Join(lines, ",\n        ")+`
     ) AS e (line)
-    WHERE e.line NOT IN (`+linesSQL(attached)+`);
+    WHERE e.line NOT IN (
+        SELECT concat_ws('|', a.kind, a."table", a."column", a.name, a."on", d.definition)
+        FROM (`+attached+`) AS a
+        CROSS JOIN LATERAL (VALUES (a.definition), ('`+respelt+`')) AS d (definition)
+    );
     IF lost IS NOT NULL THEN
         RAISE EXCEPTION 'this of your own would be lost: %', lost;
     END IF;

@@ -240,9 +240,10 @@ func parseObstacles(results []*pgconn.Result) ([]Obstacle, error) {
 	return found, nil
 }
 
-// present returns the tables that are there, the version tables included.
+// present returns the tables that are there, the version tables included, without what only has the name of one.
 func present(db schema.Database) []string {
 	tables := slices.Sorted(slices.Values(db.Shape.Names("table")))
+	tables = slices.DeleteFunc(tables, func(table string) bool { return db.Shape["table "+table] != "" })
 	if db.Recorded != "" {
 		tables = append(tables, "schema_migrations")
 	}
