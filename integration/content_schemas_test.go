@@ -69,8 +69,8 @@ func (r *contentReader) addRecords() {
 func (r *contentReader) addSchemas11() {
 	c := r.content
 	c.kind("schema", "version", "tag", "group", "number of schemas")
-	paths := map[string]string{}    // by id
-	byPath := map[string][]string{} // ids
+	paths := map[string]string{} // by id
+	made := map[string]string{}  // dates by path
 	for _, row := range rows(r.t, r.conn, `
 		SELECT namespace || '/' || name, id, private, description, submission_date,
 			coalesce(last_update_date, submission_date), schema_json
@@ -78,7 +78,10 @@ func (r *contentReader) addSchemas11() {
 		c.add("schema", row[0], row[1], row[2], `""`, `""`, quoted(row[3]), row[5])
 		c.add("version", row[0]+":1.0.0", row[1], row[6], row[4], row[5], `""`, `""`)
 		paths[row[1]] = row[0]
-		byPath[row[0]] = append(byPath[row[0]], row[1])
+		if _, twice := made[row[0]]; twice {
+			row[4] = "which of them"
+		}
+		made[row[0]] = row[4]
 	}
 	for _, row := range rows(r.t, r.conn, `
 		SELECT m.schema_id, 'group:' || g.namespace || '/' || g.name, g.description
@@ -91,7 +94,7 @@ func (r *contentReader) addSchemas11() {
 		switch {
 		case p.schemaID != null:
 			c.add("link", p.key(), paths[p.schemaID]+":1.0.0")
-		case len(byPath[p.pepSchema]) == 1: // a fork made by 0.11 has the text alone
+		case made[p.pepSchema] != "" && made[p.pepSchema] <= p.touched(): // a fork made by 0.11 has the text alone
 			c.add("link", p.key(), p.pepSchema+":1.0.0")
 		}
 	}
@@ -100,6 +103,14 @@ func (r *contentReader) addSchemas11() {
 		c.add("number of schemas", row[0], row[1])
 	}
 	r.addGroups("schema_groups", "schema_group_relations")
+}
+
+// touched is the date of the last update of a project. Dates of one zone are in the order of their texts.
+func (p *oneProject) touched() string {
+	if p.updated == null {
+		return p.submitted
+	}
+	return p.updated
 }
 
 func (r *contentReader) addGroups(groups, relations string) {

@@ -6,7 +6,7 @@ LOCK TABLE projects IN ACCESS EXCLUSIVE MODE;
 
 DO $$
 DECLARE
-    lost bigint := (SELECT count(*) FROM projects);
+    lost bigint := (SELECT count(*) FROM ONLY projects);
 BEGIN
     IF lost > 0 AND current_setting('pephub_migrate.allow_data_loss', true) IS DISTINCT FROM 'true' THEN
         RAISE EXCEPTION 'projects holds % rows that would be lost', lost

@@ -6,11 +6,11 @@ LOCK TABLE projects IN ACCESS EXCLUSIVE MODE;
 
 -- Made here if the upgrade found nothing to archive, so that the statements below need no branch.
 CREATE TABLE IF NOT EXISTS archived_project_anno_info
-    (project_id bigint, anno_info jsonb, private boolean, number_of_samples integer, last_update_date timestamp);
+    (project_id bigint PRIMARY KEY, anno_info jsonb, private boolean, number_of_samples integer, last_update_date timestamp);
 
 DO $$
 DECLARE
-    dates bigint := (SELECT count(*) FROM projects WHERE submission_date <> last_update_date);
+    dates bigint := (SELECT count(*) FROM ONLY projects WHERE submission_date <> last_update_date);
 BEGIN
     IF dates > 0 AND current_setting('pephub_migrate.allow_data_loss', true) IS DISTINCT FROM 'true' THEN
         RAISE EXCEPTION 'pepdbagent 0.2.3 keeps one date of a project, and has no place for the date of submission of % projects', dates
@@ -20,7 +20,7 @@ END
 $$;
 
 ALTER TABLE projects ADD COLUMN anno_info jsonb;
-UPDATE projects AS p
+UPDATE ONLY projects AS p
 SET anno_info = CASE
     WHEN a.project_id IS NULL
         THEN jsonb_build_object(
@@ -39,7 +39,7 @@ SET anno_info = CASE
             ELSE jsonb_build_object('last_update', p.last_update_date::text)
         END
 END
-FROM projects AS x
+FROM ONLY projects AS x
 LEFT JOIN archived_project_anno_info AS a ON a.project_id = x.id
 WHERE x.id = p.id;
 DROP TABLE archived_project_anno_info;

@@ -23,8 +23,8 @@ LANGUAGE plpgsql
 AS $$
 BEGIN
     RETURN CASE
-        WHEN value ~ '^\d{4}-\d\d-\d\d[ T]\d\d:\d\d.*([+-]\d\d(:?\d\d)?|[A-Za-z/_]+)$' THEN value::timestamptz::timestamp
-        WHEN value ~ '^\d{4}-\d\d-\d\d' THEN value::timestamp
+        WHEN value ~ '^[0-9]{4}(-[0-9]{2}){2}[ T][0-9]{2}:[0-9]{2}.*([+-][0-9]{2}(:?[0-9]{2})?|[A-Za-z/_]+)$' THEN value::timestamptz::timestamp
+        WHEN value ~ '^[0-9]{4}(-[0-9]{2}){2}' THEN value::timestamp
     END;
 EXCEPTION
     WHEN data_exception THEN
@@ -40,11 +40,11 @@ ALTER TABLE projects
 
 -- 0.1 wrote n_samples, 0.2 number_of_samples; a project without either has as many as its document. The date is
 -- the local time of the application's host, without a zone.
-UPDATE projects
-SET private = lower(coalesce(anno_info ->> 'is_private', '')) = 'true',
+UPDATE ONLY projects
+SET private = lower(coalesce(anno_info ->> 'is_private', '') COLLATE "C") = 'true',
     number_of_samples = CASE
-        WHEN anno_info ->> 'number_of_samples' ~ '^\d{1,9}$' THEN (anno_info ->> 'number_of_samples')::integer
-        WHEN anno_info ->> 'n_samples' ~ '^\d{1,9}$' THEN (anno_info ->> 'n_samples')::integer
+        WHEN anno_info ->> 'number_of_samples' ~ '^[0-9]{1,9}$' THEN (anno_info ->> 'number_of_samples')::integer
+        WHEN anno_info ->> 'n_samples' ~ '^[0-9]{1,9}$' THEN (anno_info ->> 'n_samples')::integer
         WHEN jsonb_typeof(project_value -> '_sample_dict') = 'array' THEN jsonb_array_length(project_value -> '_sample_dict')
         WHEN jsonb_typeof(project_value -> '_sample_dict') = 'object' THEN coalesce((
             SELECT max(CASE WHEN jsonb_typeof(c.cells) = 'object' THEN (SELECT count(*) FROM jsonb_object_keys(c.cells)) END)
@@ -57,14 +57,15 @@ SET private = lower(coalesce(anno_info ->> 'is_private', '')) = 'true',
         WHEN project_value ? 'description' OR NOT coalesce(anno_info ? 'description', false) THEN project_value
         ELSE project_value || jsonb_build_object('description', anno_info -> 'description')
     END;
-UPDATE projects SET last_update_date = submission_date;
+UPDATE ONLY projects SET last_update_date = submission_date;
 
 -- With what was read from it, so that the way back can tell what has changed since.
 DO $$
 BEGIN
-    IF EXISTS (SELECT FROM projects WHERE anno_info IS NOT NULL) THEN
+    IF EXISTS (SELECT FROM ONLY projects WHERE anno_info IS NOT NULL) THEN
         CREATE TABLE archived_project_anno_info AS
-        SELECT id AS project_id, anno_info, private, number_of_samples, last_update_date FROM projects ORDER BY id;
+        SELECT id AS project_id, anno_info, private, number_of_samples, last_update_date FROM ONLY projects ORDER BY id;
+        ALTER TABLE archived_project_anno_info ADD PRIMARY KEY (project_id);
     END IF;
 END
 $$;

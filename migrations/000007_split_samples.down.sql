@@ -6,8 +6,8 @@ LOCK TABLE projects, samples, subsamples IN ACCESS EXCLUSIVE MODE;
 
 DO $$
 DECLARE
-    orphans bigint := (SELECT count(*) FROM samples WHERE project_id IS NULL)
-        + (SELECT count(*) FROM subsamples WHERE project_id IS NULL);
+    orphans bigint := (SELECT count(*) FROM ONLY samples WHERE project_id IS NULL)
+        + (SELECT count(*) FROM ONLY subsamples WHERE project_id IS NULL);
 BEGIN
     IF orphans > 0 AND current_setting('pephub_migrate.allow_data_loss', true) IS DISTINCT FROM 'true' THEN
         RAISE EXCEPTION 'pepdbagent 0.4.3 has no place for % samples without a project', orphans
@@ -16,9 +16,9 @@ BEGIN
 END
 $$;
 
--- PostgreSQL's json functions fail on \u0000 and on half a surrogate pair, both of which json itself can hold. Within
--- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored. A
--- backslash that is escaped itself, and begins no \u, is out of the way meanwhile.
+-- PostgreSQL's json functions fail on \u0000, on half a surrogate pair, and on a character that the database's encoding
+-- lacks; json itself can hold them all. Within this step every \u is therefore hidden from them as DEL u, and a DEL as
+-- DEL d, and put back into what is stored. A backslash that is escaped itself, and begins no \u, is out of the way meanwhile.
 CREATE FUNCTION pephub_migrate_hide(document json) RETURNS json
 LANGUAGE sql IMMUTABLE
 AS $$
@@ -42,31 +42,31 @@ $$;
 
 -- Made here if the upgrade found nothing to archive, so that the statement below needs no branch.
 CREATE TABLE IF NOT EXISTS archived_project_values
-    (project_id bigint, project_value json, project_name varchar, lossy boolean);
+    (project_id bigint PRIMARY KEY, project_value json, project_name varchar, lossy boolean);
 
 ALTER TABLE projects ADD COLUMN project_value json;
-UPDATE projects AS p
+UPDATE ONLY projects AS p
 SET project_value = (
     '{"_sample_dict": [' || coalesce(s.records, '') || '], "_config": ' || p.config
     || ', "_subsample_list": ' || coalesce('[' || t.tables || ']', 'null') || coalesce(a.members, '') || '}'
 )::json
-FROM projects AS x
+FROM ONLY projects AS x
 LEFT JOIN (
     SELECT project_id, string_agg(sample::text, ', ' ORDER BY row_number, id) AS records
-    FROM samples
+    FROM ONLY samples
     GROUP BY project_id
 ) AS s ON s.project_id = x.id
 LEFT JOIN (
     SELECT n.project_id, string_agg('[' || coalesce(r.records, '') || ']', ', ' ORDER BY n.subsample_number) AS tables
     FROM (
-        SELECT project_id, subsample_number FROM subsamples
+        SELECT project_id, subsample_number FROM ONLY subsamples
         UNION
         -- A table without a row has left a gap in the numbers.
-        SELECT project_id, generate_series(0, least(max(subsample_number), 1000)) FROM subsamples GROUP BY project_id
+        SELECT project_id, generate_series(0, least(max(subsample_number), 1000)) FROM ONLY subsamples GROUP BY project_id
     ) AS n
     LEFT JOIN (
         SELECT project_id, subsample_number, string_agg(subsample::text, ', ' ORDER BY row_number, id) AS records
-        FROM subsamples
+        FROM ONLY subsamples
         GROUP BY project_id, subsample_number
     ) AS r ON (r.project_id, r.subsample_number) = (n.project_id, n.subsample_number)
     GROUP BY n.project_id
@@ -77,7 +77,7 @@ LEFT JOIN (
         pephub_migrate_reveal(string_agg(', ' || to_json(m.key) || ': ' || m.value, '' ORDER BY m.position)) AS members
     FROM archived_project_values AS v
     CROSS JOIN LATERAL json_each(pephub_migrate_hide(v.project_value)) WITH ORDINALITY AS m (key, value, position)
-    JOIN projects AS q ON q.id = v.project_id
+    JOIN ONLY projects AS q ON q.id = v.project_id
     WHERE m.key NOT IN ('_config', '_sample_dict', '_subsample_dict', '_subsample_list')
         AND (m.key <> 'name' OR v.project_name = q.name) -- one that was renamed since has another
     GROUP BY v.project_id
@@ -88,7 +88,7 @@ DROP FUNCTION pephub_migrate_reveal, pephub_migrate_hide;
 DROP TABLE subsamples, samples;
 
 -- What no document could be given back stays where it is.
-DELETE FROM archived_project_values AS v USING projects AS p WHERE p.id = v.project_id AND NOT v.lossy;
+DELETE FROM archived_project_values AS v USING ONLY projects AS p WHERE p.id = v.project_id AND NOT v.lossy;
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM archived_project_values) THEN
@@ -97,7 +97,7 @@ BEGIN
 END
 $$;
 
-UPDATE projects SET last_update_date = submission_date WHERE last_update_date IS NULL;
+UPDATE ONLY projects SET last_update_date = submission_date WHERE last_update_date IS NULL;
 ALTER TABLE projects
     DROP CONSTRAINT projects_pkey,
     DROP CONSTRAINT projects_namespace_name_tag_key,

@@ -4,9 +4,9 @@
 
 LOCK TABLE projects IN ACCESS EXCLUSIVE MODE;
 
--- PostgreSQL's json functions fail on \u0000 and on half a surrogate pair, both of which json itself can hold. Within
--- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored. A
--- backslash that is escaped itself, and begins no \u, is out of the way meanwhile.
+-- PostgreSQL's json functions fail on \u0000, on half a surrogate pair, and on a character that the database's encoding
+-- lacks; json itself can hold them all. Within this step every \u is therefore hidden from them as DEL u, and a DEL as
+-- DEL d, and put back into what is stored. A backslash that is escaped itself, and begins no \u, is out of the way meanwhile.
 CREATE FUNCTION pephub_migrate_hide(document json) RETURNS json
 LANGUAGE sql IMMUTABLE
 AS $$
@@ -28,28 +28,56 @@ AS $$
 SELECT replace(replace(document, chr(127) || 'u', '\u'), chr(127) || 'd', chr(127))
 $$;
 
--- One member as a column of text would hold it: without the characters that no text can hold.
-CREATE FUNCTION pephub_migrate_member(document json, name text) RETURNS text
-LANGUAGE sql IMMUTABLE
+-- A hidden text with all characters that the database's encoding has. Other escapes stay hidden.
+CREATE FUNCTION pephub_migrate_decode(hidden text) RETURNS text
+LANGUAGE plpgsql
 AS $$
-SELECT CASE
-    WHEN json_typeof(document) <> 'object' THEN NULL
-    WHEN strpos(document::text, '\u') = 0 THEN document ->> name
-    ELSE regexp_replace(
-        regexp_replace(document::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g'),
-        '(?<!\\)((?:\\\\)*)(?:(\\ud[89ab]\w\w\\ud[c-f]\w\w)|\\ud[89a-f]\w\w)', '\1\2', 'gi'
-    )::json ->> name
+DECLARE
+    decoded text := hidden;
+    escape text;
+BEGIN
+    FOR escape IN
+        SELECT DISTINCT m[1]
+        FROM regexp_matches(hidden, replace('~ud[89ab]..~ud[c-f]..|~u....', '~', chr(127)), 'gi') AS m
+    LOOP
+        BEGIN
+            decoded := replace(
+                decoded, escape,
+                replace(('"' || replace(escape, chr(127), '\') || '"')::json #>> '{}', chr(127), chr(127) || 'd')
+            );
+        EXCEPTION
+            WHEN data_exception OR feature_not_supported THEN
+                CONTINUE;
+        END;
+    END LOOP;
+    RETURN decoded;
+END
+$$;
+
+-- A hidden value as a column of text would hold it: without the characters that it cannot hold.
+CREATE FUNCTION pephub_migrate_text(value json) RETURNS text
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    hidden text := value #>> '{}';
+BEGIN
+    RETURN CASE
+        WHEN json_typeof(value) <> 'string' THEN pephub_migrate_reveal(hidden)
+        WHEN strpos(hidden, chr(127)) = 0 THEN hidden
+        ELSE replace(regexp_replace(pephub_migrate_decode(hidden), chr(127) || 'u....', '', 'g'), chr(127) || 'd', chr(127))
+    END;
 END
 $$;
 
 -- The rows of one table of the document. 0.4.3 writes a list of records; older releases write an object of columns,
 -- {column: {row: value}}. The keys of its rows are numbers from 0, or else the rows' names, which may look like numbers.
 -- Named rows are in the order in which they first come up, and one with nothing in the column of that name gets its key
--- there.
-CREATE FUNCTION pephub_migrate_records(content json, name text) RETURNS TABLE (record json, row_position bigint)
+-- there. A key that neither this name nor the row's number says is lost.
+CREATE FUNCTION pephub_migrate_records(content json, name text)
+RETURNS TABLE (record json, row_position bigint, lost_key boolean)
 LANGUAGE sql IMMUTABLE
 AS $$
-SELECT r.value, r.ordinality
+SELECT r.value, r.ordinality, NULL
 FROM json_array_elements(CASE json_typeof(content) WHEN 'array' THEN content ELSE '[]' END) WITH ORDINALITY AS r
 UNION ALL
 SELECT
@@ -57,17 +85,20 @@ SELECT
         '{' || CASE WHEN n.cell IS NOT NULL OR n.numbered THEN '' ELSE to_json(name) || ': ' || to_json(n.key) || ', ' END
         || n.cells || '}'
     )::json,
-    row_number() OVER (ORDER BY CASE WHEN n.numbered THEN n.key::integer END, n.first)
+    row_number() OVER (ORDER BY CASE WHEN n.numbered THEN n.key::integer END, n.first),
+    CASE WHEN n.numbered THEN n.key <> n.key::integer::text ELSE n.cell IS NOT NULL AND NOT n.named END
 FROM (
     SELECT
-        g.key, g.cell, g.cells, g.first,
-        bool_and(g.key ~ '^\d{1,9}$') OVER ()
-        AND max(CASE WHEN g.key ~ '^\d{1,9}$' THEN g.key::integer END) OVER () = count(*) OVER () - 1
-        AND NOT bool_and(g.cell #>> '{}' IS NOT DISTINCT FROM g.key) OVER () AS numbered
+        g.key, g.cell, g.cells, g.first, g.named,
+        bool_and(g.digits) OVER ()
+        AND max(CASE WHEN g.digits THEN g.key::integer END) OVER () = count(*) OVER () - 1
+        AND NOT bool_and(g.named) OVER () AS numbered
     FROM (
         SELECT
             v.key,
+            v.key ~ '^[0-9]{1,9}$' AS digits,
             (array_agg(v.value) FILTER (WHERE c.key = name))[1] AS cell,
+            (array_agg(v.value) FILTER (WHERE c.key = name))[1] #>> '{}' IS NOT DISTINCT FROM v.key AS named,
             string_agg(to_json(c.key) || ': ' || v.value, ', ' ORDER BY c.ordinality, v.ordinality) AS cells,
             min(ARRAY[c.ordinality, v.ordinality]) AS first
         FROM json_each(CASE json_typeof(content) WHEN 'object' THEN content ELSE '{}' END) WITH ORDINALITY AS c
@@ -76,6 +107,25 @@ FROM (
         GROUP BY v.key
     ) AS g
 ) AS n
+$$;
+
+-- A name in lower case as Python's str.lower() has it, whatever the database's locale; NULL where the server does not know.
+CREATE FUNCTION pephub_migrate_lower(name text) RETURNS text
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    lowered text;
+BEGIN
+    IF name !~ '[^\x01-\x7f]' THEN
+        RETURN lower(name COLLATE "C");
+    ELSIF to_regcollation('pg_catalog."und-x-icu"') IS NOT NULL THEN
+        lowered := lower(name COLLATE pg_catalog."und-x-icu");
+    ELSIF to_regcollation('pg_catalog.pg_unicode_fast') IS NOT NULL THEN -- PostgreSQL 18
+        lowered := lower(name COLLATE pg_catalog.pg_unicode_fast);
+    END IF;
+    -- ICU writes SUB for what the encoding lacks.
+    RETURN CASE WHEN strpos(lowered, chr(26)) = strpos(name, chr(26)) THEN lowered END;
+END
 $$;
 
 -- Whether a table has no row, or a column that has none: no record can hold its name. How an object with members begins is
@@ -107,6 +157,7 @@ CREATE UNLOGGED TABLE pephub_migrate_documents (
     keys text[],
     name json,
     description json,
+    kind_of_samples text,
     samples json,
     list json,
     dict json,
@@ -132,7 +183,7 @@ END
 $$;
 INSERT INTO pephub_migrate_documents
 SELECT
-    d.id, d.kind, d.hidden, m.keys, m.name, m.description, m.samples, m.list, m.dict,
+    d.id, d.kind, d.hidden, m.keys, m.name, m.description, json_typeof(m.samples), m.samples, m.list, m.dict,
     json_typeof(m.config),
     CASE json_typeof(m.config) WHEN 'object' THEN m.config ELSE '{}' END,
     coalesce(nullif(m.config ->> 'sample_table_index', ''), 'sample_name'),
@@ -148,7 +199,7 @@ FROM (
     FROM (
         SELECT id, document, strpos(document[1]::text, '\u') + strpos(document[1]::text, chr(127)) > 0 AS hidden
         -- In an array it is decompressed, once.
-        FROM (SELECT id, ARRAY[project_value] AS document FROM projects OFFSET 0) AS p
+        FROM (SELECT id, ARRAY[project_value] AS document FROM ONLY projects OFFSET 0) AS p
         OFFSET 0
     ) AS h
     OFFSET 0
@@ -172,11 +223,11 @@ DECLARE
     odd text;
 BEGIN
     SELECT left(string_agg(p.namespace || '/' || p.name || ':' || p.tag, ', '), 9999) INTO odd
-    FROM projects AS p
+    FROM ONLY projects AS p
     JOIN pephub_migrate_documents AS d ON d.id = p.id
     WHERE d.kind <> 'object'
         OR coalesce(d.kind_of_config, 'null') NOT IN ('object', 'null')
-        OR coalesce(json_typeof(d.samples), 'null') NOT IN ('object', 'array', 'null')
+        OR coalesce(d.kind_of_samples, 'null') NOT IN ('object', 'array', 'null')
         OR coalesce(json_typeof(d.list), 'null') NOT IN ('array', 'null')
         OR coalesce(json_typeof(d.dict), 'null') NOT IN ('array', 'null');
     IF odd IS NOT NULL THEN
@@ -184,6 +235,33 @@ BEGIN
     END IF;
 END
 $$;
+
+SET LOCAL application_name = 'pephub-migrate: writing samples and subsamples';
+-- CREATE TABLE AS writes one page after the other; INSERT would put a small row back into a page with room for it, and
+-- pepdbagent reads subsamples in their order on disk. Samples have their order in row_number; documents are in that of their
+-- ids, and to sort the samples as well would take as long as to write them.
+CREATE TABLE samples AS
+SELECT
+    (row_number() OVER ())::integer AS id,
+    CASE WHEN p.hidden THEN pephub_migrate_reveal(r.record::text)::json ELSE r.record END AS sample,
+    p.id::integer AS project_id,
+    (r.row_position - 1)::integer AS row_number,
+    r.lost_key
+FROM pephub_migrate_documents AS p
+CROSS JOIN LATERAL pephub_migrate_records(p.samples, p.name_column) AS r;
+
+CREATE TABLE subsamples AS
+SELECT
+    (row_number() OVER (ORDER BY p.id, t.ordinality, r.row_position))::integer AS id,
+    pephub_migrate_reveal(r.record::text)::json AS subsample,
+    p.id::integer AS project_id,
+    (t.ordinality - 1)::integer AS subsample_number,
+    (r.row_position - 1)::integer AS row_number,
+    r.lost_key
+FROM pephub_migrate_documents AS p
+CROSS JOIN LATERAL json_array_elements(p.tables) WITH ORDINALITY AS t
+CROSS JOIN LATERAL pephub_migrate_records(t.value, 'sample_name') AS r
+ORDER BY p.id, t.ordinality, r.row_position;
 
 -- An archive that is there already is left from an upgrade whose database was restored since. It stays, under a name of
 -- its own: its rows must not get into the way back.
@@ -201,17 +279,25 @@ $$;
 SET LOCAL application_name = 'pephub-migrate: looking for what else documents hold';
 -- A document that holds more than its config, its samples and its subsamples will. Members that are unknown, a name or a
 -- description that is neither the config's nor the project's, can be given back; what is lossy cannot: no members, members
--- that come twice, tables and columns without a row, two lists of tables. Case is no matter in a name: from 0.4 on
--- pepdbagent makes the project's name lower case, and leaves the document's as it is.
+-- that come twice, tables and columns without a row, keys of rows, two lists of tables. Case is no matter in a name: from
+-- 0.4 on pepdbagent makes the project's name lower case, and leaves the document's as it is.
 CREATE TABLE archived_project_values AS
 SELECT p.id AS project_id, p.project_value, p.name AS project_name, o.lossy
-FROM projects AS p
+FROM ONLY projects AS p
 JOIN pephub_migrate_documents AS d ON d.id = p.id
+LEFT JOIN (
+    SELECT project_id
+    FROM ONLY samples
+    WHERE lost_key AND (SELECT bool_or(kind_of_samples = 'object') FROM pephub_migrate_documents)
+    UNION
+    SELECT project_id FROM ONLY subsamples WHERE lost_key
+) AS k ON k.project_id = p.id
 CROSS JOIN LATERAL (
     SELECT coalesce(
-        cardinality(d.keys) = 0
+        k.project_id IS NOT NULL
+        OR cardinality(d.keys) = 0
         OR cardinality(d.keys) > (SELECT count(DISTINCT k.key) FROM unnest(d.keys) AS k (key))
-        OR json_typeof(d.samples) = 'object'
+        OR d.kind_of_samples = 'object'
             AND ltrim(d.samples::text, E'{ \n\r\t') LIKE '"%'
             AND pephub_migrate_lossy(d.samples)
         OR EXISTS (SELECT FROM json_array_elements(d.tables) AS t WHERE pephub_migrate_lossy(t.value))
@@ -227,64 +313,45 @@ WHERE o.lossy
     OR (
         d.config -> 'name' IS NOT NULL
         AND d.name IS NOT NULL
-        AND lower(pephub_migrate_member(json_build_object('', pephub_migrate_reveal(d.name::text)::json), ''))
-            IS DISTINCT FROM lower(p.name)
+        AND (
+            pephub_migrate_text(d.name) IS DISTINCT FROM p.name
+                AND pephub_migrate_lower(pephub_migrate_text(d.name)) IS DISTINCT FROM p.name
+            OR strpos(pephub_migrate_decode(d.name #>> '{}'), chr(127) || 'u') > 0
+        )
     )
     OR (
         d.config -> 'description' IS NOT NULL
         AND d.description IS NOT NULL
         AND (
-            pephub_migrate_member(json_build_object('', pephub_migrate_reveal(d.description::text)::json), '')
-                IS DISTINCT FROM p.description
-            OR d.description::text ~* (chr(127) || 'u(0000|d[89a-f])')
+            pephub_migrate_text(d.description) IS DISTINCT FROM p.description
+            OR strpos(pephub_migrate_decode(d.description #>> '{}'), chr(127) || 'u') > 0
         )
     )
 ORDER BY p.id;
 
 DO $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM archived_project_values) THEN
+    IF EXISTS (SELECT FROM archived_project_values) THEN
+        ALTER TABLE archived_project_values ADD PRIMARY KEY (project_id);
+    ELSE
         DROP TABLE archived_project_values;
     END IF;
 END
 $$;
 
-SET LOCAL application_name = 'pephub-migrate: writing samples and subsamples';
--- CREATE TABLE AS writes one page after the other; INSERT would put a small row back into a page with room for it, and
--- pepdbagent reads subsamples in their order on disk. Samples have their order in row_number; documents are in that of their
--- ids, and to sort the samples as well would take as long as to write them.
-CREATE TABLE samples AS
-SELECT
-    (row_number() OVER ())::integer AS id,
-    CASE WHEN p.hidden THEN pephub_migrate_reveal(r.record::text)::json ELSE r.record END AS sample,
-    p.id::integer AS project_id,
-    (r.row_position - 1)::integer AS row_number
-FROM pephub_migrate_documents AS p
-CROSS JOIN LATERAL pephub_migrate_records(p.samples, p.name_column) AS r;
-
-CREATE TABLE subsamples AS
-SELECT
-    (row_number() OVER (ORDER BY p.id, t.ordinality, r.row_position))::integer AS id,
-    pephub_migrate_reveal(r.record::text)::json AS subsample,
-    p.id::integer AS project_id,
-    (t.ordinality - 1)::integer AS subsample_number,
-    (r.row_position - 1)::integer AS row_number
-FROM pephub_migrate_documents AS p
-CROSS JOIN LATERAL json_array_elements(p.tables) WITH ORDINALITY AS t
-CROSS JOIN LATERAL pephub_migrate_records(t.value, 'sample_name') AS r
-ORDER BY p.id, t.ordinality, r.row_position;
-
 CREATE SEQUENCE samples_id_seq AS integer OWNED BY samples.id;
 CREATE SEQUENCE subsamples_id_seq AS integer OWNED BY subsamples.id;
-SELECT setval('samples_id_seq', max(id)) FROM samples HAVING max(id) IS NOT NULL;
-SELECT setval('subsamples_id_seq', max(id)) FROM subsamples HAVING max(id) IS NOT NULL;
+SELECT setval('samples_id_seq', max(id)) FROM ONLY samples HAVING max(id) IS NOT NULL;
+SELECT setval('subsamples_id_seq', max(id)) FROM ONLY subsamples HAVING max(id) IS NOT NULL;
 
 ALTER TABLE samples
+    DROP COLUMN lost_key,
     ALTER COLUMN id SET DEFAULT nextval('samples_id_seq'),
     ALTER COLUMN sample SET NOT NULL,
     ALTER COLUMN row_number SET NOT NULL,
     ADD CONSTRAINT samples_pkey PRIMARY KEY (id);
 ALTER TABLE subsamples
+    DROP COLUMN lost_key,
     ALTER COLUMN id SET DEFAULT nextval('subsamples_id_seq'),
     ALTER COLUMN subsample SET NOT NULL,
     ALTER COLUMN subsample_number SET NOT NULL,
@@ -294,7 +361,7 @@ ALTER TABLE subsamples
 SET LOCAL application_name = 'pephub-migrate: writing configs';
 -- The config, with the document's own name and description where it has none.
 ALTER TABLE projects ADD COLUMN config json;
-UPDATE projects AS p
+UPDATE ONLY projects AS p
 SET config = pephub_migrate_reveal((
     SELECT coalesce('{' || string_agg(to_json(m.key) || ': ' || m.value, ', ' ORDER BY m.source, m.position) || '}', '{}')
     FROM (
@@ -315,7 +382,8 @@ WHERE d.id = p.id;
 TRUNCATE pephub_migrate_documents;
 DROP TABLE pephub_migrate_documents;
 DROP FUNCTION
-    pephub_migrate_records, pephub_migrate_lossy, pephub_migrate_member, pephub_migrate_reveal, pephub_migrate_hide;
+    pephub_migrate_records, pephub_migrate_lossy, pephub_migrate_lower, pephub_migrate_text, pephub_migrate_decode,
+    pephub_migrate_reveal, pephub_migrate_hide;
 
 ALTER TABLE projects
     DROP CONSTRAINT id,
@@ -326,6 +394,17 @@ ALTER TABLE projects
     ADD CONSTRAINT projects_pkey PRIMARY KEY (id),
     ADD CONSTRAINT projects_namespace_name_tag_key UNIQUE (namespace, name, tag);
 ALTER SEQUENCE projects_id_seq AS integer;
+
+-- Nothing kept the ids unique before, so the sequence may be behind. RESTART is undone when the transaction rolls back.
+DO $$
+DECLARE
+    last bigint := (SELECT max(id) FROM ONLY projects);
+BEGIN
+    IF last >= (SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM projects_id_seq) THEN
+        EXECUTE format('ALTER SEQUENCE projects_id_seq RESTART WITH %s', last + 1);
+    END IF;
+END
+$$;
 
 SET LOCAL application_name = 'pephub-migrate: checking foreign keys';
 ALTER TABLE samples

@@ -6,11 +6,11 @@ LOCK TABLE users, projects, samples, stars, views, views_samples IN ACCESS EXCLU
 
 DO $$
 DECLARE
-    users bigint := (SELECT count(*) FROM users AS u WHERE NOT EXISTS (SELECT FROM projects AS p WHERE p.namespace = u.namespace));
-    stars bigint := (SELECT count(*) FROM stars);
-    views bigint := (SELECT count(*) FROM views);
-    forks bigint := (SELECT count(*) FROM projects WHERE forked_from_id IS NOT NULL);
-    pops bigint := (SELECT count(*) FROM projects WHERE pop);
+    users bigint := (SELECT count(*) FROM ONLY users AS u WHERE NOT EXISTS (SELECT FROM ONLY projects AS p WHERE p.namespace = u.namespace));
+    stars bigint := (SELECT count(*) FROM ONLY stars);
+    views bigint := (SELECT count(*) FROM ONLY views);
+    forks bigint := (SELECT count(*) FROM ONLY projects WHERE forked_from_id IS NOT NULL);
+    pops bigint := (SELECT count(*) FROM ONLY projects WHERE pop);
 BEGIN
     IF users + stars + views + forks + pops > 0
         AND current_setting('pephub_migrate.allow_data_loss', true) IS DISTINCT FROM 'true'
@@ -26,9 +26,9 @@ DROP TABLE views_samples, views, stars, users;
 ALTER TABLE samples DROP COLUMN sample_name;
 ALTER TABLE projects DROP COLUMN number_of_stars, DROP COLUMN pop, DROP COLUMN forked_from_id;
 
--- PostgreSQL's json functions fail on \u0000 and on half a surrogate pair, both of which json itself can hold. Within
--- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored. A
--- backslash that is escaped itself, and begins no \u, is out of the way meanwhile.
+-- PostgreSQL's json functions fail on \u0000, on half a surrogate pair, and on a character that the database's encoding
+-- lacks; json itself can hold them all. Within this step every \u is therefore hidden from them as DEL u, and a DEL as
+-- DEL d, and put back into what is stored. A backslash that is escaped itself, and begins no \u, is out of the way meanwhile.
 CREATE FUNCTION pephub_migrate_hide(document json) RETURNS json
 LANGUAGE sql IMMUTABLE
 AS $$
@@ -52,8 +52,8 @@ $$;
 
 -- Made here if the upgrade found nothing to archive, so that the statement below needs no branch. A project that was
 -- renamed since has its new name in the config, where it stays.
-CREATE TABLE IF NOT EXISTS archived_project_config_names (project_id integer, name json, project_name varchar);
-UPDATE projects AS p
+CREATE TABLE IF NOT EXISTS archived_project_config_names (project_id integer PRIMARY KEY, name json, project_name varchar);
+UPDATE ONLY projects AS p
 SET config = pephub_migrate_reveal((
     SELECT '{' || string_agg(to_json(m.key) || ': ' || m.value, ', ' ORDER BY m.position) || '}'
     FROM (
@@ -71,7 +71,7 @@ SET config = pephub_migrate_reveal((
 FROM archived_project_config_names AS a
 WHERE a.project_id = p.id AND a.project_name = p.name AND json_typeof(p.config) = 'object';
 
-DELETE FROM archived_project_config_names AS a USING projects AS p WHERE p.id = a.project_id AND a.project_name = p.name;
+DELETE FROM archived_project_config_names AS a USING ONLY projects AS p WHERE p.id = a.project_id AND a.project_name = p.name;
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM archived_project_config_names) THEN

@@ -4,9 +4,9 @@
 
 LOCK TABLE projects, samples IN ACCESS EXCLUSIVE MODE;
 
--- PostgreSQL's json functions fail on \u0000 and on half a surrogate pair, both of which json itself can hold. Within
--- this step every \u is therefore hidden from them as DEL u, and a DEL as DEL d, and put back into what is stored. A
--- backslash that is escaped itself, and begins no \u, is out of the way meanwhile.
+-- PostgreSQL's json functions fail on \u0000, on half a surrogate pair, and on a character that the database's encoding
+-- lacks; json itself can hold them all. Within this step every \u is therefore hidden from them as DEL u, and a DEL as
+-- DEL d, and put back into what is stored. A backslash that is escaped itself, and begins no \u, is out of the way meanwhile.
 CREATE FUNCTION pephub_migrate_hide(document json) RETURNS json
 LANGUAGE sql IMMUTABLE
 AS $$
@@ -28,17 +28,78 @@ AS $$
 SELECT replace(replace(document, chr(127) || 'u', '\u'), chr(127) || 'd', chr(127))
 $$;
 
--- One member as a column of text would hold it: without the characters that no text can hold.
+-- A hidden text with all characters that the database's encoding has. Other escapes stay hidden.
+CREATE FUNCTION pephub_migrate_decode(hidden text) RETURNS text
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    decoded text := hidden;
+    escape text;
+BEGIN
+    FOR escape IN
+        SELECT DISTINCT m[1]
+        FROM regexp_matches(hidden, replace('~ud[89ab]..~ud[c-f]..|~u....', '~', chr(127)), 'gi') AS m
+    LOOP
+        BEGIN
+            decoded := replace(
+                decoded, escape,
+                replace(('"' || replace(escape, chr(127), '\') || '"')::json #>> '{}', chr(127), chr(127) || 'd')
+            );
+        EXCEPTION
+            WHEN data_exception OR feature_not_supported THEN
+                CONTINUE;
+        END;
+    END LOOP;
+    RETURN decoded;
+END
+$$;
+
+-- A hidden value as a column of text would hold it: without the characters that it cannot hold.
+CREATE FUNCTION pephub_migrate_text(value json) RETURNS text
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    hidden text := value #>> '{}';
+BEGIN
+    RETURN CASE
+        WHEN json_typeof(value) <> 'string' THEN pephub_migrate_reveal(hidden)
+        WHEN strpos(hidden, chr(127)) = 0 THEN hidden
+        ELSE replace(regexp_replace(pephub_migrate_decode(hidden), chr(127) || 'u....', '', 'g'), chr(127) || 'd', chr(127))
+    END;
+END
+$$;
+
+-- The text of one member, the last of that name. Where the whole document cannot be decoded, that member alone is.
+CREATE FUNCTION pephub_migrate_escaped_member(document json, name text) RETURNS text
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF strpos(name, chr(127)) = 0 THEN -- nothing in the name is hidden
+        BEGIN
+            RETURN document ->> name;
+        EXCEPTION
+            WHEN data_exception OR feature_not_supported THEN
+                NULL;
+        END;
+    END IF;
+    RETURN (
+        SELECT pephub_migrate_text(e.value)
+        FROM json_each(pephub_migrate_hide(document)) WITH ORDINALITY AS e (key, value, position)
+        WHERE CASE WHEN strpos(e.key, chr(127)) > 0 THEN pephub_migrate_decode(e.key) ELSE e.key END = name
+        ORDER BY e.position DESC
+        LIMIT 1
+    );
+END
+$$;
+
+-- Most documents have no escapes. This function is inlined.
 CREATE FUNCTION pephub_migrate_member(document json, name text) RETURNS text
-LANGUAGE sql IMMUTABLE
+LANGUAGE sql
 AS $$
 SELECT CASE
     WHEN json_typeof(document) <> 'object' THEN NULL
-    WHEN strpos(document::text, '\u') = 0 THEN document ->> name
-    ELSE regexp_replace(
-        regexp_replace(document::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g'),
-        '(?<!\\)((?:\\\\)*)(?:(\\ud[89ab]\w\w\\ud[c-f]\w\w)|\\ud[89a-f]\w\w)', '\1\2', 'gi'
-    )::json ->> name
+    WHEN strpos(document::text, '\u') + strpos(name, chr(127)) = 0 THEN document ->> name
+    ELSE pephub_migrate_escaped_member(document, name)
 END
 $$;
 
@@ -55,15 +116,27 @@ SET LOCAL application_name = 'pephub-migrate: writing the names of samples';
 -- the indexes twice. What is looked up for each row is a constant, the few projects that name a column of their own.
 ALTER TABLE samples ADD COLUMN sample_name varchar;
 DO $$
+DECLARE
+    own jsonb := (
+        SELECT jsonb_object_agg(p.id, p.index)
+        FROM (
+            SELECT
+                id,
+                coalesce(
+                    pephub_migrate_decode(pephub_migrate_hide(config) ->> 'sample_table_index'),
+                    pephub_migrate_member(config, 'sample_table_index')
+                ) AS index
+            FROM ONLY projects
+        ) AS p
+        WHERE p.index NOT IN ('', 'sample_name')
+    );
 BEGIN
     EXECUTE format(
-        'ALTER TABLE samples ALTER COLUMN sample_name TYPE varchar
-        USING pephub_migrate_member(sample, coalesce(%L::jsonb ->> project_id::text, ''sample_name''))',
-        (
-            SELECT coalesce(jsonb_object_agg(p.id, p.index), '{}')
-            FROM (SELECT id, pephub_migrate_member(config, 'sample_table_index') AS index FROM projects) AS p
-            WHERE p.index NOT IN ('', 'sample_name')
-        )
+        'ALTER TABLE samples ALTER COLUMN sample_name TYPE varchar USING pephub_migrate_member(sample, %s)',
+        CASE
+            WHEN own IS NULL THEN '''sample_name'''
+            ELSE format('coalesce(%L::jsonb ->> project_id::text, ''sample_name'')', own)
+        END
     );
 END
 $$;
@@ -88,14 +161,16 @@ SELECT
     id AS project_id,
     pephub_migrate_reveal((pephub_migrate_hide(config) -> 'name')::text)::json AS name,
     name AS project_name
-FROM projects
+FROM ONLY projects
 WHERE pephub_migrate_hide(config) -> 'name' IS NOT NULL
     AND pephub_migrate_member(config, 'name') IS DISTINCT FROM name
 ORDER BY id;
 
 DO $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM archived_project_config_names) THEN
+    IF EXISTS (SELECT FROM archived_project_config_names) THEN
+        ALTER TABLE archived_project_config_names ADD PRIMARY KEY (project_id);
+    ELSE
         DROP TABLE archived_project_config_names;
     END IF;
 END
@@ -103,7 +178,7 @@ $$;
 
 -- From 0.5.3 on pepdbagent keeps the name in the config equal to the project's, and renames the project after its
 -- config when it saves it. On a row from before, that would be a rename that nobody asked for.
-UPDATE projects AS p
+UPDATE ONLY projects AS p
 SET config = pephub_migrate_reveal((
     SELECT '{' || string_agg(to_json(m.key) || ': ' || m.value, ', ' ORDER BY m.position) || '}'
     FROM (
@@ -123,7 +198,9 @@ SET config = pephub_migrate_reveal((
 ))::json
 WHERE json_typeof(p.config) = 'object' AND pephub_migrate_member(p.config, 'name') IS DISTINCT FROM p.name;
 
-DROP FUNCTION pephub_migrate_member, pephub_migrate_reveal, pephub_migrate_hide;
+DROP FUNCTION
+    pephub_migrate_member, pephub_migrate_escaped_member, pephub_migrate_text, pephub_migrate_decode, pephub_migrate_reveal,
+    pephub_migrate_hide;
 
 CREATE TABLE users (
     id serial PRIMARY KEY,

@@ -8,8 +8,8 @@ DO $$
 DECLARE
     dates bigint := (
         SELECT count(*)
-        FROM stars AS s
-        JOIN projects AS p ON p.id = s.project_id
+        FROM ONLY stars AS s
+        JOIN ONLY projects AS p ON p.id = s.project_id
         WHERE s.star_date <> p.submission_date
     );
 BEGIN

@@ -5,5 +5,5 @@
 LOCK TABLE projects, stars IN ACCESS EXCLUSIVE MODE;
 
 ALTER TABLE stars ADD COLUMN star_date timestamptz;
-UPDATE stars AS s SET star_date = p.submission_date FROM projects AS p WHERE p.id = s.project_id;
+UPDATE ONLY stars AS s SET star_date = p.submission_date FROM ONLY projects AS p WHERE p.id = s.project_id;
 ALTER TABLE stars ALTER COLUMN star_date SET NOT NULL;

@@ -1,6 +1,9 @@
 -- Release: pepdbagent 0.10.0: the history of projects and samples; the order of samples is their list alone.
--- Data: stays as it is; samples.row_number goes, which 0.9 no longer read. History that a 0.10 wrote already is kept.
--- Undo: numbers the samples in the order of their list, and refuses to lose history.
+-- Data: stays as it is; samples.row_number goes, which 0.9 no longer read, to archived_sample_row_numbers where it says another order than the list. History that a 0.10 wrote already is kept.
+-- Undo: gives back the row numbers that were archived, and refuses to lose history.
+
+LOCK TABLE projects, users IN SHARE ROW EXCLUSIVE MODE;
+LOCK TABLE samples IN ACCESS EXCLUSIVE MODE;
 
 -- pepdbagent 0.10 works on the tables of 0.9, once it has added these, as long as nobody adds a sample.
 DO $$
@@ -29,5 +32,46 @@ CREATE TABLE IF NOT EXISTS sample_history (
     sample_json json NOT NULL,
     change_type updatetypes NOT NULL
 );
+
+-- An archive that is there already is left from an upgrade whose database was restored since. It stays, under a name of
+-- its own: its rows must not get into the way back.
+DO $$
+BEGIN
+    IF to_regclass('archived_sample_row_numbers') IS NOT NULL THEN
+        EXECUTE format(
+            'ALTER TABLE archived_sample_row_numbers RENAME TO %I',
+            'archived_sample_row_numbers' || to_char(now(), '_YYYYMMDD_HH24MISS_US')
+        );
+    END IF;
+END
+$$;
+
+SET LOCAL application_name = 'pephub-migrate: comparing lists of samples with row numbers';
+-- Where a list is broken, the row numbers may be the only order. Step 10 has just linked samples in this very order.
+DO $$
+BEGIN
+    IF current_setting('pephub_migrate.order_of_samples', true) IS DISTINCT FROM 'linked' THEN
+        CREATE TABLE archived_sample_row_numbers AS
+        SELECT id AS sample_id, project_id, row_number
+        FROM ONLY samples
+        WHERE project_id IN (
+            SELECT l.project_id
+            FROM (
+                SELECT
+                    project_id, parent_guid,
+                    lag(guid) OVER (PARTITION BY project_id ORDER BY row_number, id) AS guid_before
+                FROM ONLY samples
+            ) AS l
+            WHERE l.parent_guid IS DISTINCT FROM l.guid_before
+        )
+        ORDER BY project_id, row_number, id;
+        IF EXISTS (SELECT FROM archived_sample_row_numbers) THEN
+            ALTER TABLE archived_sample_row_numbers ADD PRIMARY KEY (sample_id);
+        ELSE
+            DROP TABLE archived_sample_row_numbers;
+        END IF;
+    END IF;
+END
+$$;
 
 ALTER TABLE samples DROP COLUMN row_number;

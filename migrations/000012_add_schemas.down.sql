@@ -6,8 +6,8 @@ LOCK TABLE projects, schemas, schema_groups, schema_group_relations IN ACCESS EX
 
 DO $$
 DECLARE
-    schemas bigint := (SELECT count(*) FROM schemas);
-    groups bigint := (SELECT count(*) FROM schema_groups);
+    schemas bigint := (SELECT count(*) FROM ONLY schemas);
+    groups bigint := (SELECT count(*) FROM ONLY schema_groups);
 BEGIN
     IF schemas + groups > 0 AND current_setting('pephub_migrate.allow_data_loss', true) IS DISTINCT FROM 'true' THEN
         RAISE EXCEPTION 'pepdbagent 0.10.0 has no place for % schemas and % groups', schemas, groups
@@ -17,9 +17,9 @@ END
 $$;
 
 -- As 0.11 itself writes it down beside the link.
-UPDATE projects AS p
+UPDATE ONLY projects AS p
 SET pep_schema = s.namespace || '/' || s.name
-FROM schemas AS s
+FROM ONLY schemas AS s
 WHERE s.id = p.schema_id AND p.pep_schema IS NULL;
 
 ALTER TABLE projects DROP COLUMN schema_id;

@@ -6,8 +6,8 @@ LOCK TABLE namespace_archives, bedbase_stats IN ACCESS EXCLUSIVE MODE;
 
 DO $$
 DECLARE
-    archives bigint := (SELECT count(*) FROM namespace_archives);
-    stats bigint := (SELECT count(*) FROM bedbase_stats);
+    archives bigint := (SELECT count(*) FROM ONLY namespace_archives);
+    stats bigint := (SELECT count(*) FROM ONLY bedbase_stats);
 BEGIN
     IF archives + stats > 0 AND current_setting('pephub_migrate.allow_data_loss', true) IS DISTINCT FROM 'true' THEN
         RAISE EXCEPTION 'pepdbagent 0.11.0 has no place for % rows of namespace_archives and % rows of bedbase_stats',

@@ -6,9 +6,11 @@ LOCK TABLE users, projects, schema_records, schema_versions, schema_tags IN ACCE
 
 -- Made here if the upgrade found nothing to archive, so that the statements below need no branches.
 CREATE TABLE IF NOT EXISTS archived_schema_groups
-    (id integer, namespace varchar, name varchar, description varchar);
-CREATE TABLE IF NOT EXISTS archived_schema_group_relations (schema_id integer, group_id integer);
-CREATE TABLE IF NOT EXISTS archived_project_pep_schemas (project_id integer, pep_schema varchar, schema_id integer);
+    (id integer PRIMARY KEY, namespace varchar, name varchar, description varchar);
+CREATE TABLE IF NOT EXISTS archived_schema_group_relations
+    (schema_id integer, group_id integer, PRIMARY KEY (schema_id, group_id));
+CREATE TABLE IF NOT EXISTS archived_project_pep_schemas
+    (project_id integer PRIMARY KEY, pep_schema varchar, schema_id integer);
 
 DO $$
 DECLARE
@@ -16,11 +18,11 @@ DECLARE
     details bigint;
     tags bigint;
 BEGIN
-    SELECT count(*) - count(DISTINCT schema_id) INTO versions FROM schema_versions;
+    SELECT count(*) - count(DISTINCT schema_id) INTO versions FROM ONLY schema_versions;
 
     SELECT count(*) INTO details
-    FROM schema_records AS r
-    LEFT JOIN schema_versions AS v ON v.schema_id = r.id
+    FROM ONLY schema_records AS r
+    LEFT JOIN ONLY schema_versions AS v ON v.schema_id = r.id
     WHERE coalesce(r.maintainers, '') <> ''
         OR coalesce(r.lifecycle_stage, '') <> ''
         OR coalesce(v.contributors, '') <> ''
@@ -28,8 +30,8 @@ BEGIN
         OR v.version IS DISTINCT FROM '1.0.0';
 
     SELECT count(*) INTO tags
-    FROM schema_tags AS t
-    JOIN schema_versions AS v ON v.id = t.schema_version_id
+    FROM ONLY schema_tags AS t
+    JOIN ONLY schema_versions AS v ON v.id = t.schema_version_id
     WHERE NOT EXISTS (
         SELECT
         FROM archived_schema_group_relations AS m
@@ -79,10 +81,10 @@ INSERT INTO schemas (id, namespace, name, description, schema_json, private, sub
 SELECT
     r.id, r.namespace, r.name, r.description, v.schema_value, r.private, v.release_date,
     greatest(r.last_update_date, v.last_update_date)
-FROM schema_records AS r
+FROM ONLY schema_records AS r
 JOIN (
     SELECT DISTINCT ON (schema_id) schema_id, schema_value, release_date, last_update_date
-    FROM schema_versions
+    FROM ONLY schema_versions
     ORDER BY schema_id, release_date DESC, id DESC
 ) AS v ON v.schema_id = r.id
 ORDER BY r.id;
@@ -93,20 +95,20 @@ SELECT setval(pg_get_serial_sequence('schemas', 'id'), last_value, is_called) FR
 INSERT INTO schema_groups (id, namespace, name, description)
 SELECT id, namespace, name, description
 FROM archived_schema_groups
-WHERE namespace IN (SELECT namespace FROM users)
+WHERE namespace IN (SELECT namespace FROM ONLY users)
 ORDER BY id;
 
-SELECT setval(pg_get_serial_sequence('schema_groups', 'id'), max(id)) FROM schema_groups HAVING max(id) IS NOT NULL;
+SELECT setval(pg_get_serial_sequence('schema_groups', 'id'), max(id)) FROM ONLY schema_groups HAVING max(id) IS NOT NULL;
 
 INSERT INTO schema_group_relations (schema_id, group_id)
 SELECT m.schema_id, m.group_id
 FROM archived_schema_group_relations AS m
-JOIN schema_groups AS g ON g.id = m.group_id
-JOIN schemas AS s ON s.id = m.schema_id
+JOIN ONLY schema_groups AS g ON g.id = m.group_id
+JOIN ONLY schemas AS s ON s.id = m.schema_id
 WHERE EXISTS (
     SELECT
-    FROM schema_tags AS t
-    JOIN schema_versions AS v ON v.id = t.schema_version_id
+    FROM ONLY schema_tags AS t
+    JOIN ONLY schema_versions AS v ON v.id = t.schema_version_id
     WHERE v.schema_id = s.id AND t.tag_name = 'group:' || g.namespace || '/' || g.name
 )
 ORDER BY m.schema_id, m.group_id;
@@ -121,18 +123,18 @@ CREATE INDEX ix_schema_group_relations_schema_id ON schema_group_relations (sche
 CREATE INDEX ix_schema_group_relations_group_id ON schema_group_relations (group_id);
 
 ALTER TABLE projects DROP CONSTRAINT projects_schema_id_fkey;
-UPDATE projects AS p
+UPDATE ONLY projects AS p
 SET schema_id = v.schema_id
-FROM schema_versions AS v
+FROM ONLY schema_versions AS v
 WHERE v.id = p.schema_id AND v.id <> v.schema_id;
 ALTER TABLE projects
     ADD CONSTRAINT projects_schema_id_fkey FOREIGN KEY (schema_id) REFERENCES schemas (id) ON DELETE SET NULL;
 
 ALTER TABLE projects ADD COLUMN pep_schema varchar;
-UPDATE projects AS p
+UPDATE ONLY projects AS p
 SET pep_schema = CASE
     WHEN a.schema_id IS NOT DISTINCT FROM p.schema_id THEN a.pep_schema
-    ELSE (SELECT s.namespace || '/' || s.name FROM schemas AS s WHERE s.id = p.schema_id) -- it has another schema since
+    ELSE (SELECT s.namespace || '/' || s.name FROM ONLY schemas AS s WHERE s.id = p.schema_id) -- it has another schema since
 END
 FROM archived_project_pep_schemas AS a
 WHERE a.project_id = p.id;

@@ -42,13 +42,13 @@ SET LOCAL application_name = 'pephub-migrate: writing schemas';
 -- as json, never through jsonb: key order, large integers and \u0000 survive.
 INSERT INTO schema_records (id, namespace, name, maintainers, lifecycle_stage, description, private, last_update_date)
 SELECT id, namespace, name, '', '', description, private, coalesce(last_update_date, submission_date)
-FROM schemas
+FROM ONLY schemas
 ORDER BY id;
 
 INSERT INTO schema_versions
     (id, schema_id, version, schema_value, release_date, last_update_date, contributors, release_notes)
 SELECT id, id, '1.0.0', schema_json, submission_date, coalesce(last_update_date, submission_date), '', ''
-FROM schemas
+FROM ONLY schemas
 ORDER BY id;
 
 -- By what belongs to the table, not by name: a name may be taken, and setval is not undone by a rollback.
@@ -61,21 +61,23 @@ FROM schemas_id_seq;
 -- each of its tags whose name is already in use on any schema.
 INSERT INTO schema_tags (tag_name, tag_value, schema_version_id)
 SELECT 'group:' || g.namespace || '/' || g.name, g.description, m.schema_id
-FROM schema_group_relations AS m
-JOIN schema_groups AS g ON g.id = m.group_id
+FROM ONLY schema_group_relations AS m
+JOIN ONLY schema_groups AS g ON g.id = m.group_id
 ORDER BY m.schema_id, m.group_id;
 
 -- A fork that pepdbagent 0.11 made has the text of its schema without the link. A text that names one schema exactly
--- is that link.
-UPDATE projects AS p
+-- is that link, unless that schema is younger: the one that was meant has been deleted.
+UPDATE ONLY projects AS p
 SET schema_id = s.id
 FROM (
-    SELECT namespace || '/' || name AS path, min(id) AS id
-    FROM schemas
+    SELECT namespace || '/' || name AS path, min(id) AS id, min(submission_date) AS submission_date
+    FROM ONLY schemas
     GROUP BY 1
     HAVING count(*) = 1
 ) AS s
-WHERE p.schema_id IS NULL AND p.pep_schema = s.path;
+WHERE p.schema_id IS NULL
+    AND p.pep_schema = s.path
+    AND s.submission_date <= coalesce(p.last_update_date, p.submission_date);
 
 -- An archive that is there already is left from an upgrade whose database was restored since. It stays, under a name of
 -- its own: its rows must not get into the way back.
@@ -90,24 +92,27 @@ BEGIN
             EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS_US'));
         END IF;
     END LOOP;
-    IF EXISTS (SELECT FROM schema_groups) THEN
+    IF EXISTS (SELECT FROM ONLY schema_groups) THEN
         CREATE TABLE archived_schema_groups AS
-        SELECT id, namespace, name, description FROM schema_groups ORDER BY id;
+        SELECT id, namespace, name, description FROM ONLY schema_groups ORDER BY id;
+        ALTER TABLE archived_schema_groups ADD PRIMARY KEY (id);
     END IF;
-    IF EXISTS (SELECT FROM schema_group_relations) THEN
+    IF EXISTS (SELECT FROM ONLY schema_group_relations) THEN
         CREATE TABLE archived_schema_group_relations AS
-        SELECT schema_id, group_id FROM schema_group_relations ORDER BY schema_id, group_id;
+        SELECT schema_id, group_id FROM ONLY schema_group_relations ORDER BY schema_id, group_id;
+        ALTER TABLE archived_schema_group_relations ADD PRIMARY KEY (schema_id, group_id);
     END IF;
-    IF EXISTS (SELECT FROM projects WHERE pep_schema IS NOT NULL) THEN
+    IF EXISTS (SELECT FROM ONLY projects WHERE pep_schema IS NOT NULL) THEN
         -- With its link beside it, a text can be told from one that no longer holds when it is to come back.
         CREATE TABLE archived_project_pep_schemas AS
-        SELECT id AS project_id, pep_schema, schema_id FROM projects WHERE pep_schema IS NOT NULL ORDER BY id;
+        SELECT id AS project_id, pep_schema, schema_id FROM ONLY projects WHERE pep_schema IS NOT NULL ORDER BY id;
+        ALTER TABLE archived_project_pep_schemas ADD PRIMARY KEY (project_id);
     END IF;
 END
 $$;
 
 SELECT set_config('pephub_migrate.linked_projects', count(*)::text, true)
-FROM projects
+FROM ONLY projects
 WHERE schema_id IS NOT NULL;
 
 SET LOCAL application_name = 'pephub-migrate: checking foreign keys';
@@ -117,9 +122,9 @@ ALTER TABLE projects
 
 ALTER TABLE users ADD COLUMN number_of_schemas integer NOT NULL DEFAULT 0;
 ALTER TABLE users ALTER COLUMN number_of_schemas DROP DEFAULT;
-UPDATE users AS u
+UPDATE ONLY users AS u
 SET number_of_schemas = r.schemas
-FROM (SELECT namespace, count(*) AS schemas FROM schema_records GROUP BY namespace) AS r
+FROM (SELECT namespace, count(*) AS schemas FROM ONLY schema_records GROUP BY namespace) AS r
 WHERE r.namespace = u.namespace;
 
 -- While old and new are both there: is every row where it belongs?
@@ -128,12 +133,12 @@ DECLARE
     missing bigint;
 BEGIN
     SELECT count(*) INTO missing
-    FROM schemas AS s
-    LEFT JOIN schema_records AS r
+    FROM ONLY schemas AS s
+    LEFT JOIN ONLY schema_records AS r
         ON r.id = s.id
         AND (r.namespace, r.name, r.private) = (s.namespace, s.name, s.private)
         AND r.description IS NOT DISTINCT FROM s.description
-    LEFT JOIN schema_versions AS v
+    LEFT JOIN ONLY schema_versions AS v
         ON v.id = s.id
         AND v.schema_id = r.id
         AND v.schema_value::text = s.schema_json::text
@@ -143,10 +148,10 @@ BEGIN
         RAISE EXCEPTION '% rows of schemas went missing', missing;
     END IF;
 
-    IF EXISTS (SELECT FROM schema_groups) THEN
+    IF EXISTS (SELECT FROM ONLY schema_groups) THEN
         SELECT count(*) INTO missing
         FROM (
-            SELECT id, namespace, name, description FROM schema_groups
+            SELECT id, namespace, name, description FROM ONLY schema_groups
             EXCEPT
             SELECT id, namespace, name, description FROM archived_schema_groups
         ) AS lost;
@@ -155,13 +160,13 @@ BEGIN
         END IF;
     END IF;
 
-    IF EXISTS (SELECT FROM schema_group_relations) THEN
+    IF EXISTS (SELECT FROM ONLY schema_group_relations) THEN
         SELECT count(*) INTO missing
-        FROM schema_group_relations AS m
-        JOIN schema_groups AS g ON g.id = m.group_id
+        FROM ONLY schema_group_relations AS m
+        JOIN ONLY schema_groups AS g ON g.id = m.group_id
         LEFT JOIN archived_schema_group_relations AS a
             ON (a.schema_id, a.group_id) = (m.schema_id, m.group_id)
-        LEFT JOIN schema_tags AS t
+        LEFT JOIN ONLY schema_tags AS t
             ON t.schema_version_id = m.schema_id
             AND t.tag_name = 'group:' || g.namespace || '/' || g.name
         WHERE a.group_id IS NULL OR t.id IS NULL;
@@ -170,9 +175,9 @@ BEGIN
         END IF;
     END IF;
 
-    IF EXISTS (SELECT FROM projects WHERE pep_schema IS NOT NULL) THEN
+    IF EXISTS (SELECT FROM ONLY projects WHERE pep_schema IS NOT NULL) THEN
         SELECT count(*) INTO missing
-        FROM projects AS p
+        FROM ONLY projects AS p
         LEFT JOIN archived_project_pep_schemas AS a
             ON (a.project_id, a.pep_schema) = (p.id, p.pep_schema)
         WHERE p.pep_schema IS NOT NULL AND a.project_id IS NULL;
@@ -182,14 +187,14 @@ BEGIN
     END IF;
 
     SELECT current_setting('pephub_migrate.linked_projects')::bigint - count(*) INTO missing
-    FROM projects
+    FROM ONLY projects
     WHERE schema_id IS NOT NULL;
     IF missing > 0 THEN
         RAISE EXCEPTION '% links from projects to schemas went missing', missing;
     END IF;
 
-    SELECT (SELECT count(*) FROM schemas) - sum(number_of_schemas) INTO missing
-    FROM users;
+    SELECT (SELECT count(*) FROM ONLY schemas) - sum(number_of_schemas) INTO missing
+    FROM ONLY users;
     IF missing <> 0 THEN
         RAISE EXCEPTION 'users.number_of_schemas miscounts by % schemas', missing;
     END IF;

@@ -23,8 +23,8 @@ BEGIN
     IN SHARE MODE;
     IF NOT counted THEN
         ALTER TABLE users ADD COLUMN IF NOT EXISTS number_of_schemas integer;
-        UPDATE users AS u
-        SET number_of_schemas = (SELECT count(*) FROM schema_records AS r WHERE r.namespace = u.namespace)
+        UPDATE ONLY users AS u
+        SET number_of_schemas = (SELECT count(*) FROM ONLY schema_records AS r WHERE r.namespace = u.namespace)
         WHERE u.number_of_schemas IS NULL;
         -- allow validate: users has a row for each namespace, not for each sample, and is locked from the head of this block on
         ALTER TABLE users ALTER COLUMN number_of_schemas SET NOT NULL;
