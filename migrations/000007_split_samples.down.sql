@@ -1,5 +1,5 @@
 -- Release: back to pepdbagent 0.4.3, which keeps a project in one document.
--- Data: samples and subsamples return into the document; refuses to lose samples without a project unless MIGRATE_ALLOW_DATA_LOSS is true.
+-- Data: samples and subsamples return into the document, which is then as 0.4.3 writes it, whatever 0.4.0 - 0.4.2 wrote before: lists of records without the keys of rows, and name and description in _config alone; refuses to lose samples without a project unless MIGRATE_ALLOW_DATA_LOSS is true.
 -- Undo: takes the document apart again.
 
 LOCK TABLE projects, samples, subsamples IN ACCESS EXCLUSIVE MODE;
