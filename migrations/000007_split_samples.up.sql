@@ -239,14 +239,14 @@ $$;
 SET LOCAL application_name = 'pephub-migrate: writing samples and subsamples';
 -- CREATE TABLE AS writes one page after the other; INSERT would put a small row back into a page with room for it, and
 -- pepdbagent reads subsamples in their order on disk. Samples have their order in row_number; documents are in that of their
--- ids, and to sort the samples as well would take as long as to write them.
+-- ids, and to sort the samples as well would take as long as to write them. A sample whose key is lost has a number below 0
+-- until that is archived.
 CREATE TABLE samples AS
 SELECT
     (row_number() OVER ())::integer AS id,
     CASE WHEN p.hidden THEN pephub_migrate_reveal(r.record::text)::json ELSE r.record END AS sample,
     p.id::integer AS project_id,
-    (r.row_position - 1)::integer AS row_number,
-    r.lost_key
+    (CASE WHEN r.lost_key THEN -r.row_position ELSE r.row_position - 1 END)::integer AS row_number
 FROM pephub_migrate_documents AS p
 CROSS JOIN LATERAL pephub_migrate_records(p.samples, p.name_column) AS r;
 
@@ -256,8 +256,7 @@ SELECT
     pephub_migrate_reveal(r.record::text)::json AS subsample,
     p.id::integer AS project_id,
     (t.ordinality - 1)::integer AS subsample_number,
-    (r.row_position - 1)::integer AS row_number,
-    r.lost_key
+    (r.row_position - 1)::integer AS row_number
 FROM pephub_migrate_documents AS p
 CROSS JOIN LATERAL json_array_elements(p.tables) WITH ORDINALITY AS t
 CROSS JOIN LATERAL pephub_migrate_records(t.value, 'sample_name') AS r
@@ -286,11 +285,9 @@ SELECT p.id AS project_id, p.project_value, p.name AS project_name, o.lossy
 FROM ONLY projects AS p
 JOIN pephub_migrate_documents AS d ON d.id = p.id
 LEFT JOIN (
-    SELECT project_id
+    SELECT DISTINCT project_id
     FROM ONLY samples
-    WHERE lost_key AND (SELECT bool_or(kind_of_samples = 'object') FROM pephub_migrate_documents)
-    UNION
-    SELECT project_id FROM ONLY subsamples WHERE lost_key
+    WHERE row_number < 0 AND (SELECT bool_or(kind_of_samples = 'object') FROM pephub_migrate_documents)
 ) AS k ON k.project_id = p.id
 CROSS JOIN LATERAL (
     SELECT coalesce(
@@ -300,7 +297,13 @@ CROSS JOIN LATERAL (
         OR d.kind_of_samples = 'object'
             AND ltrim(d.samples::text, E'{ \n\r\t') LIKE '"%'
             AND pephub_migrate_lossy(d.samples)
-        OR EXISTS (SELECT FROM json_array_elements(d.tables) AS t WHERE pephub_migrate_lossy(t.value))
+        OR EXISTS (
+            SELECT
+            FROM json_array_elements(d.tables) AS t
+            WHERE pephub_migrate_lossy(t.value)
+                OR json_typeof(t.value) = 'object'
+                    AND EXISTS (SELECT FROM pephub_migrate_records(t.value, 'sample_name') AS r WHERE r.lost_key)
+        )
         OR json_typeof(d.list) = 'array'
             AND json_typeof(d.dict) = 'array'
             AND json_array_length(d.list) > 0
@@ -345,18 +348,19 @@ SELECT setval('samples_id_seq', max(id)) FROM ONLY samples HAVING max(id) IS NOT
 SELECT setval('subsamples_id_seq', max(id)) FROM ONLY subsamples HAVING max(id) IS NOT NULL;
 
 ALTER TABLE samples
-    DROP COLUMN lost_key,
     ALTER COLUMN id SET DEFAULT nextval('samples_id_seq'),
     ALTER COLUMN sample SET NOT NULL,
     ALTER COLUMN row_number SET NOT NULL,
     ADD CONSTRAINT samples_pkey PRIMARY KEY (id);
 ALTER TABLE subsamples
-    DROP COLUMN lost_key,
     ALTER COLUMN id SET DEFAULT nextval('subsamples_id_seq'),
     ALTER COLUMN subsample SET NOT NULL,
     ALTER COLUMN subsample_number SET NOT NULL,
     ALTER COLUMN row_number SET NOT NULL,
     ADD CONSTRAINT subsamples_pkey PRIMARY KEY (id);
+UPDATE ONLY samples
+SET row_number = -1 - row_number
+WHERE row_number < 0 AND (SELECT bool_or(kind_of_samples = 'object') FROM pephub_migrate_documents);
 
 SET LOCAL application_name = 'pephub-migrate: writing configs';
 -- The config, with the document's own name and description where it has none.
