@@ -197,8 +197,14 @@ func (d *document) records(table, name string) []string {
 	var records []string
 	for _, key := range keys {
 		record := cells[key]
-		if _, ok := last(record, name); !ok && !numbered {
+		own := slices.IndexFunc(record, func(m member) bool { return m.key == name })
+		switch {
+		case numbered:
+			d.lossy = d.lossy || len(key) > 1 && key[0] == '0'
+		case own < 0:
 			record = append([]member{{name, encode(key)}}, record...)
+		default:
+			d.lossy = d.lossy || textOf(record[own].value) != key
 		}
 		records = append(records, object(record))
 	}

@@ -45,13 +45,23 @@ func functionNames(t *testing.T) string {
 	return "{" + strings.Join(names, ",") + "}"
 }
 
-// plant runs hostile.sql as a role, in these schemas.
+// plant makes what hostile.sql says as a role, in these schemas.
 func plant(t *testing.T, conn *pgx.Conn, role string, schemas ...string) {
 	t.Helper()
-	execute(t, conn, fmt.Sprintf("SELECT set_config('hostile.names', '%s', false), set_config('hostile.schemas', '{%s}', false); SET ROLE %s",
+	execute(t, conn, fmt.Sprintf(`CREATE SEQUENCE public.planted_calls; GRANT ALL ON SEQUENCE public.planted_calls TO PUBLIC;
+		SELECT set_config('hostile.names', '%s', false), set_config('hostile.schemas', '{%s}', false);
+		SET search_path = pg_catalog, pg_temp; SET check_function_bodies = off; SET ROLE %s`,
 		functionNames(t), strings.Join(schemas, ","), role))
-	execute(t, conn, readFile(t, "testdata/hostile.sql"))
-	execute(t, conn, "RESET ROLE")
+	var made int
+	for _, statement := range query(t, conn, readFile(t, "testdata/hostile.sql")) {
+		if _, err := conn.PgConn().Exec(t.Context(), statement).ReadAll(); err == nil {
+			made++
+		}
+	}
+	if made < 1000 {
+		t.Errorf("only %d overloads could be made", made)
+	}
+	execute(t, conn, "RESET ROLE; RESET search_path")
 }
 
 // wantNoCalls fails the test if something that was planted has run.
@@ -148,18 +158,18 @@ func TestPlantedCodeDoesNotRun(t *testing.T) {
 		t.Parallel()
 		db, owner, _ := hostile(t, "0.8.0")
 		conn := connect(t, db)
-		execute(t, conn, `CREATE SEQUENCE planted_calls; GRANT ALL ON SEQUENCE planted_calls TO PUBLIC`)
+		execute(t, conn, `SET search_path = public; CREATE SEQUENCE planted_calls; GRANT ALL ON SEQUENCE planted_calls TO PUBLIC`)
 		for _, planted := range []struct{ sql, undo, says string }{
 			{`CREATE INDEX mine ON samples (evil(sample::text))`, `DROP INDEX mine`, "index public.mine, which uses function public.evil(text)"},
 			{`CREATE INDEX mine ON samples (id) WHERE evil(sample::text) = 'x'`, `DROP INDEX mine`, "index public.mine, which uses function public.evil(text)"},
 			{
-				`CREATE DOMAIN evils AS integer; CREATE TYPE mood AS ENUM ('x'); CREATE FUNCTION f(mood) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''planted_calls''); RETURN 1; END';
+				`CREATE DOMAIN evils AS integer; CREATE TYPE mood AS ENUM ('x'); CREATE FUNCTION f(mood) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''public.planted_calls''); RETURN 1; END';
 				CREATE CAST (mood AS integer) WITH FUNCTION f(mood) AS IMPLICIT; CREATE TABLE moods (m mood REFERENCES samples (id))`,
 				`DROP TABLE moods; DROP TYPE mood CASCADE; DROP DOMAIN evils`, "constraint moods_m_fkey on table public.moods, whose column is of type public.mood",
 			},
 		} {
 			execute(t, conn, fmt.Sprintf(`SET ROLE %q;
-				CREATE FUNCTION evil(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''planted_calls''); RETURN $1; END';
+				CREATE FUNCTION evil(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''public.planted_calls''); RETURN $1; END';
 				%s; RESET ROLE`, owner, planted.sql))
 			for _, action := range []string{"check", "plan", "up"} {
 				migrate(t, environment(db, "MIGRATE_ACTION", action)).want(t, 6, planted.says, "connect as the role that owns the tables")
@@ -178,8 +188,8 @@ func TestPlantedCodeDoesNotRun(t *testing.T) {
 		db, owner, _ := hostile(t, "0.8.0")
 		migrate(t, environment(db, "MIGRATE_TARGET", "14")).want(t, 0)
 		conn := connect(t, db)
-		execute(t, conn, fmt.Sprintf(`CREATE SEQUENCE planted_calls; GRANT ALL ON SEQUENCE planted_calls TO PUBLIC; ALTER TABLE schema_migrations OWNER TO %[1]q;
-			CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''planted_calls''); RETURN NEW; END';
+		execute(t, conn, fmt.Sprintf(`SET search_path = public; CREATE SEQUENCE planted_calls; GRANT ALL ON SEQUENCE planted_calls TO PUBLIC; ALTER TABLE schema_migrations OWNER TO %[1]q;
+			CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''public.planted_calls''); RETURN NEW; END';
 			ALTER FUNCTION evil() OWNER TO %[1]q; SET ROLE %[1]q;
 			CREATE TRIGGER mine BEFORE INSERT ON schema_migrations FOR EACH ROW EXECUTE FUNCTION evil(); RESET ROLE`, owner))
 		migrate(t, environment(db)).want(t, 6, "function public.evil()")

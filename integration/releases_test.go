@@ -46,7 +46,7 @@ func TestUpgradeFromDocuments(t *testing.T) {
 			},
 			archives: []string{
 				"archived_project_anno_info 3", "archived_project_config_names 1",
-				"archived_project_names 1", "archived_project_values 1",
+				"archived_project_names 1", "archived_project_values 2", // of one, a row has the key 10, which nothing else says
 			},
 		},
 		"0.4.2": {

@@ -279,12 +279,16 @@ func (a attachment) of() (found kind, order int) {
 func (a attachment) fill(text, schema string) string {
 	table := schema + "." + a.table
 	state, function, _ := strings.Cut(a.definition, " RI_")
+	keyTable := table
+	if strings.HasPrefix(function, "FKey_check") { // on the table of the key, the others on the one it refers to
+		keyTable = a.on
+	}
 	role := strings.TrimSuffix(a.definition, " WITH GRANT OPTION")
 	return strings.NewReplacer(
 		"{schema}", schema, "{table}", a.table, "{T}", table, "{column}", a.column, "{name}", a.name, "{on}", a.on,
 		"{definition}", a.definition, "{role}", role, "{option names}", optionNames(a.definition), "{state}", state,
-		"{literal T}", literal(table), "{literal on}", literal(a.on), "{literal name}", literal(a.name), "{literal function}", literal("RI_"+function),
-		"{in literal T}", strings.ReplaceAll(strings.ReplaceAll(table, "'", "''"), "%", "%%"),
+		"{literal T}", literal(keyTable), "{literal on}", literal(a.on), "{literal name}", literal(a.name), "{literal function}", literal("RI_"+function),
+		"{in literal T}", strings.ReplaceAll(strings.ReplaceAll(keyTable, "'", "''"), "%", "%%"),
 	).Replace(text)
 }
 

@@ -90,7 +90,8 @@ keys AS ( -- of tables that are not PEPhub's, to those that are
         ARRAY(
             SELECT a.name FROM attributes AS a WHERE a.relation = k.confrelid AND a.attnum = ANY (k.confkey)
         ) AS columns,
-        pg_has_role(login.oid, c.relowner, 'MEMBER') AND has_schema_privilege(login.oid, c.relnamespace, 'USAGE') AS may
+        pg_has_role(login.oid, c.relowner, 'MEMBER') AND has_schema_privilege(login.oid, c.relnamespace, 'USAGE') AS may,
+        quote_ident(pg_get_userbyid(c.relowner)) AS owner
     FROM login, pg_constraint AS k
     JOIN ours AS o ON o.oid = k.confrelid
     JOIN pg_class AS c ON c.oid = k.conrelid
@@ -472,7 +473,7 @@ attached (kind, "table", "column", name, "on", definition, columns, may) AS (
 )
 SELECT kind, "table", "column", name, "on", definition, array_to_string(columns, ','), may OR NOT acts.yes,
     CASE kind
-        WHEN 'foreign key' THEN (SELECT quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class AS c WHERE c.oid = "on"::regclass)
+        WHEN 'foreign key' THEN (SELECT k.owner FROM keys AS k WHERE (k.name, k."on") = (attached.name, attached."on"))
         WHEN 'publication' THEN (SELECT quote_ident(pg_get_userbyid(p.pubowner)) FROM pg_publication AS p WHERE quote_ident(p.pubname) = name)
         ELSE ''
     END
