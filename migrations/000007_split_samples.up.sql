@@ -237,15 +237,12 @@ END
 $$;
 
 SET LOCAL application_name = 'pephub-migrate: writing samples and subsamples';
-<<<<<<< HEAD
 -- Both tables and their indexes belong where the rows come from, if their owner may put them there.
 SELECT set_config('default_tablespace', s.spcname, true)
 FROM pg_class AS c
 JOIN pg_tablespace AS s ON s.oid = c.reltablespace
 WHERE c.oid = 'projects'::regclass AND has_tablespace_privilege(s.oid, 'CREATE');
 
-=======
->>>>>>> 84d76ef598969829fb4fc8b5e192da478c3eaca6
 -- CREATE TABLE AS writes one page after the other; INSERT would put a small row back into a page with room for it, and
 -- pepdbagent reads subsamples in their order on disk. Samples have their order in row_number; documents are in that of their
 -- ids, and to sort the samples as well would take as long as to write them. A sample whose key is lost has a number below 0
@@ -367,10 +364,7 @@ ALTER TABLE subsamples
     ALTER COLUMN subsample_number SET NOT NULL,
     ALTER COLUMN row_number SET NOT NULL,
     ADD CONSTRAINT subsamples_pkey PRIMARY KEY (id);
-<<<<<<< HEAD
 SET LOCAL default_tablespace TO DEFAULT;
-=======
->>>>>>> 84d76ef598969829fb4fc8b5e192da478c3eaca6
 UPDATE ONLY samples
 SET row_number = -1 - row_number
 WHERE row_number < 0 AND (SELECT bool_or(kind_of_samples = 'object') FROM pephub_migrate_documents);

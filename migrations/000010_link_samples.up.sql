@@ -198,13 +198,9 @@ SET LOCAL application_name = 'pephub-migrate: indexing samples and checking fore
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'samples'::regclass AND conname = 'samples_pkey') THEN
-<<<<<<< HEAD
         SET LOCAL default_tablespace = ''; -- where it was, unless it is put somewhere else afterwards
         ALTER TABLE samples ADD CONSTRAINT samples_pkey PRIMARY KEY (id);
         SET LOCAL default_tablespace TO DEFAULT;
-=======
-        ALTER TABLE samples ADD CONSTRAINT samples_pkey PRIMARY KEY (id);
->>>>>>> 84d76ef598969829fb4fc8b5e192da478c3eaca6
     END IF;
 END
 $$;
