@@ -419,6 +419,6 @@ $$;
 
 SET LOCAL application_name = 'pephub-migrate: checking foreign keys';
 ALTER TABLE samples
-    ADD CONSTRAINT samples_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects (id) ON DELETE CASCADE;
+    ADD CONSTRAINT samples_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects ON DELETE CASCADE;
 ALTER TABLE subsamples
-    ADD CONSTRAINT subsamples_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects (id) ON DELETE CASCADE;
+    ADD CONSTRAINT subsamples_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects ON DELETE CASCADE;

@@ -106,7 +106,7 @@ $$;
 ALTER TABLE projects
     ADD COLUMN number_of_stars integer NOT NULL DEFAULT 0,
     ADD COLUMN pop boolean DEFAULT false,
-    ADD COLUMN forked_from_id integer REFERENCES projects (id) ON DELETE SET NULL;
+    ADD COLUMN forked_from_id integer REFERENCES projects ON DELETE SET NULL;
 ALTER TABLE projects
     ALTER COLUMN number_of_stars DROP DEFAULT,
     ALTER COLUMN pop DROP DEFAULT;
@@ -208,20 +208,20 @@ CREATE TABLE users (
 );
 
 CREATE TABLE stars (
-    user_id integer NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-    project_id integer NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+    user_id integer NOT NULL REFERENCES users ON DELETE CASCADE,
+    project_id integer NOT NULL REFERENCES projects ON DELETE CASCADE,
     PRIMARY KEY (user_id, project_id)
 );
 
 CREATE TABLE views (
     id serial PRIMARY KEY,
     name varchar NOT NULL,
-    project_id integer REFERENCES projects (id) ON DELETE CASCADE,
+    project_id integer REFERENCES projects ON DELETE CASCADE,
     description varchar
 );
 
 CREATE TABLE views_samples (
-    sample_id integer NOT NULL REFERENCES samples (id) ON DELETE CASCADE,
-    view_id integer NOT NULL REFERENCES views (id) ON DELETE CASCADE,
+    sample_id integer NOT NULL REFERENCES samples ON DELETE CASCADE,
+    view_id integer NOT NULL REFERENCES views ON DELETE CASCADE,
     PRIMARY KEY (sample_id, view_id)
 );

@@ -206,10 +206,10 @@ END
 $$;
 ALTER TABLE samples ADD CONSTRAINT samples_guid_key UNIQUE (guid);
 ALTER TABLE samples
-    ADD CONSTRAINT samples_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects (id) ON DELETE CASCADE,
+    ADD CONSTRAINT samples_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects ON DELETE CASCADE,
     ADD CONSTRAINT samples_parent_guid_fkey FOREIGN KEY (parent_guid) REFERENCES samples (guid) ON DELETE CASCADE;
 ALTER TABLE views_samples
-    ADD CONSTRAINT views_samples_sample_id_fkey FOREIGN KEY (sample_id) REFERENCES samples (id) ON DELETE CASCADE;
+    ADD CONSTRAINT views_samples_sample_id_fkey FOREIGN KEY (sample_id) REFERENCES samples ON DELETE CASCADE;
 
 -- A second first sample would be invisible. That no sample has two behind it follows from how they were linked, since no guid
 -- comes twice.

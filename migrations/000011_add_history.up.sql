@@ -18,7 +18,7 @@ $$;
 -- else's project fails. pepdbagent made it so in every release.
 CREATE TABLE IF NOT EXISTS project_history (
     id serial PRIMARY KEY,
-    project_id integer NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+    project_id integer NOT NULL REFERENCES projects ON DELETE CASCADE,
     "user" varchar NOT NULL REFERENCES users (namespace) ON DELETE SET NULL,
     update_time timestamptz NOT NULL,
     project_yaml json NOT NULL
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS project_history (
 
 CREATE TABLE IF NOT EXISTS sample_history (
     id serial PRIMARY KEY,
-    history_id integer NOT NULL REFERENCES project_history (id) ON DELETE CASCADE,
+    history_id integer NOT NULL REFERENCES project_history ON DELETE CASCADE,
     guid varchar NOT NULL,
     parent_guid varchar,
     sample_json json NOT NULL,

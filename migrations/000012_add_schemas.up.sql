@@ -23,8 +23,8 @@ CREATE TABLE schema_groups (
 );
 
 CREATE TABLE schema_group_relations (
-    schema_id integer NOT NULL REFERENCES schemas (id) ON DELETE CASCADE,
-    group_id integer NOT NULL REFERENCES schema_groups (id) ON DELETE CASCADE,
+    schema_id integer NOT NULL REFERENCES schemas ON DELETE CASCADE,
+    group_id integer NOT NULL REFERENCES schema_groups ON DELETE CASCADE,
     PRIMARY KEY (schema_id, group_id)
 );
 
@@ -37,4 +37,4 @@ CREATE INDEX ix_schema_groups_namespace ON schema_groups (namespace);
 CREATE INDEX ix_schema_group_relations_schema_id ON schema_group_relations (schema_id);
 CREATE INDEX ix_schema_group_relations_group_id ON schema_group_relations (group_id);
 
-ALTER TABLE projects ADD COLUMN schema_id integer REFERENCES schemas (id) ON DELETE SET NULL;
+ALTER TABLE projects ADD COLUMN schema_id integer REFERENCES schemas ON DELETE SET NULL;

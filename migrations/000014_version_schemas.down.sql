@@ -72,8 +72,8 @@ CREATE TABLE schema_groups (
 );
 
 CREATE TABLE schema_group_relations (
-    schema_id integer NOT NULL REFERENCES schemas (id) ON DELETE CASCADE,
-    group_id integer NOT NULL REFERENCES schema_groups (id) ON DELETE CASCADE,
+    schema_id integer NOT NULL REFERENCES schemas ON DELETE CASCADE,
+    group_id integer NOT NULL REFERENCES schema_groups ON DELETE CASCADE,
     PRIMARY KEY (schema_id, group_id)
 );
 
@@ -128,7 +128,7 @@ SET schema_id = v.schema_id
 FROM ONLY schema_versions AS v
 WHERE v.id = p.schema_id AND v.id <> v.schema_id;
 ALTER TABLE projects
-    ADD CONSTRAINT projects_schema_id_fkey FOREIGN KEY (schema_id) REFERENCES schemas (id) ON DELETE SET NULL;
+    ADD CONSTRAINT projects_schema_id_fkey FOREIGN KEY (schema_id) REFERENCES schemas ON DELETE SET NULL;
 
 ALTER TABLE projects ADD COLUMN pep_schema varchar;
 UPDATE ONLY projects AS p

@@ -20,7 +20,7 @@ CREATE TABLE schema_records (
 
 CREATE TABLE schema_versions (
     id serial PRIMARY KEY,
-    schema_id integer NOT NULL REFERENCES schema_records (id) ON DELETE CASCADE,
+    schema_id integer NOT NULL REFERENCES schema_records ON DELETE CASCADE,
     version varchar NOT NULL,
     schema_value json NOT NULL,
     release_date timestamptz NOT NULL,
@@ -34,7 +34,7 @@ CREATE TABLE schema_tags (
     id serial PRIMARY KEY,
     tag_name varchar NOT NULL,
     tag_value varchar,
-    schema_version_id integer NOT NULL REFERENCES schema_versions (id) ON DELETE CASCADE
+    schema_version_id integer NOT NULL REFERENCES schema_versions ON DELETE CASCADE
 );
 
 SET LOCAL application_name = 'pephub-migrate: writing schemas';
@@ -118,7 +118,7 @@ WHERE schema_id IS NOT NULL;
 SET LOCAL application_name = 'pephub-migrate: checking foreign keys';
 ALTER TABLE projects DROP CONSTRAINT projects_schema_id_fkey;
 ALTER TABLE projects
-    ADD CONSTRAINT projects_schema_id_fkey FOREIGN KEY (schema_id) REFERENCES schema_versions (id) ON DELETE SET NULL;
+    ADD CONSTRAINT projects_schema_id_fkey FOREIGN KEY (schema_id) REFERENCES schema_versions ON DELETE SET NULL;
 
 ALTER TABLE users ADD COLUMN number_of_schemas integer NOT NULL DEFAULT 0;
 ALTER TABLE users ALTER COLUMN number_of_schemas DROP DEFAULT;

@@ -467,7 +467,7 @@ func (p passage) survives(a attachment) bool {
 				return false
 			}
 		case "expression index", "expression statistics":
-			if !(isString(was) && isString(now)) && !(was == "bigint" && now == "integer") { // which functions take as well
+			if !(isString(was) && isString(now)) && !(isInteger(was) && isInteger(now)) { // else the expression may mean nothing
 				return false
 			}
 		case "policy", "trigger", "rule", "dependent", "publication": // PostgreSQL changes no type under these
@@ -497,6 +497,8 @@ func isString(name string) bool {
 	name, _, _ = strings.Cut(name, "(")
 	return name == "text" || name == "character varying"
 }
+
+func isInteger(name string) bool { return name == "integer" || name == "bigint" }
 
 // changes reports whether a table has other columns afterwards.
 func (p passage) changes(table string) bool {
@@ -532,7 +534,7 @@ func (c *carried) keep(p passage, a, now attachment) {
 		}
 	case k.name == "sequence options" && p.overflows(now):
 		c.lost = append(c.lost, a)
-	case k.name != "owner" && k.make != "" && (now != a || p.remade[a.table] || k.again && p.forgets(a)):
+	case k.name != "owner" && k.make != "" && (now != a || p.remade[a.table] || k.again && p.forgets(a, c.before)):
 		if !a.may {
 			c.lost = append(c.lost, a)
 		}
@@ -553,15 +555,27 @@ func (c *carried) keep(p passage, a, now attachment) {
 }
 
 // forgets reports whether a step, or PostgreSQL when it changes the type of a column, may make anew what a setting is on.
-func (p passage) forgets(a attachment) bool {
-	switch a.kind {
-	case "column storage", "column compression":
+func (p passage) forgets(a attachment, attached []attachment) bool {
+	_, on, _ := strings.Cut(a.on, ".")
+	switch {
+	case a.kind == "column storage" || a.kind == "column compression":
 		return p.retypes(a.table, a.column)
-	case "foreign key comment", "key trigger":
-		_, on, _ := strings.Cut(a.on, ".")
-		return p.refilled[a.table] || p.refilled[on] || p.retypes(a.table, "") || p.retypes(on, "") || p.altersConstraint(on, a.name) || p.altersUnique(a.table)
+	case a.kind == "foreign key comment" || a.kind == "key trigger":
+		return p.refilled[a.table] || p.retypes(a.table, "") || p.retypes(on, "") || p.altersUnique(a.table) || p.remakes(on, a.name)
+	case a.isOnConstraint(attached):
+		return p.retypes(a.table, "") || p.remakes(a.table, a.name)
 	}
-	return p.refilled[a.table] || p.retypes(a.table, "") || p.altersConstraint(a.table, a.name)
+	return p.retypes(a.table, "")
+}
+
+// remakes reports whether a step makes a constraint anew: one of a table that it fills anew, or that refers to it.
+func (p passage) remakes(table, name string) bool {
+	if p.refilled[table] || p.altersConstraint(table, name) {
+		return true
+	}
+	_, referenced, _ := strings.Cut(p.before["constraint "+table+"."+name], " references ")
+	referenced, _, _ = strings.Cut(referenced, " ")
+	return p.refilled[referenced]
 }
 
 // retypes reports whether a column of a table that stays, or any of its columns, has another type afterwards.
