@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -1162,6 +1163,41 @@ func TestRelativesAreRefused(t *testing.T) {
 			wantUnchanged(t, db, before)
 		})
 	}
+}
+
+// A child that is made between the look and the lock is seen under the lock.
+func TestChildIsMadeMeanwhile(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t, "pepdbagent-0.8.0.sql")
+	conn := connect(t, db)
+	execute(t, conn, "INSERT INTO users (namespace) VALUES ('twice'), ('twice')")
+	other := connect(t, db)
+	execute(t, other, "BEGIN; CREATE TABLE attic (reason text) INHERITS (users); INSERT INTO attic VALUES (77, 'twice', 'kept')")
+	done := make(chan result, 1)
+	go func() {
+		run, err := runImage(context.Background(), environment(db, "WAIT_TIMEOUT", "20s"))
+		if err != nil {
+			t.Error(err)
+		}
+		done <- run
+	}()
+	waitFor(t, conn, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND mode = 'ShareUpdateExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))::text")
+	execute(t, other, "COMMIT")
+	run := <-done
+	run.want(t, 6, "table public.attic, which inherits from users")
+	wantRows(t, db, "SELECT reason FROM attic", "kept")
+}
+
+// waitFor waits until a query returns true.
+func waitFor(t *testing.T, conn *pgx.Conn, sql string) {
+	t.Helper()
+	for range 400 {
+		if slices.Equal(query(t, conn, sql), []string{"true"}) {
+			return
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	t.Error("it does not come about: ", sql)
 }
 
 // Successors join the publication of their source, and nothing that the steps make for themselves is ever published.

@@ -99,8 +99,11 @@ var kinds = []kind{
 		remove: "COMMENT ON CONSTRAINT {name} ON {T} IS NULL",
 	},
 	{name: "enum owner", object: "owner {definition} of type {table}", remove: "ALTER TYPE {T} OWNER TO CURRENT_USER"},
-	{name: "type grant", object: "{name} on type {table} for {definition}", remove: "REVOKE {name} ON TYPE {T} FROM {role}"},
-	{name: "type comment", object: "comment on type {table}", remove: "COMMENT ON TYPE {T} IS NULL"},
+	{
+		name: "type grant", object: "{name} on type {table} for {definition}", remove: "REVOKE {name} ON TYPE {T} FROM {role}",
+		make: "GRANT {name} ON TYPE {T} TO {definition}",
+	},
+	{name: "type comment", object: "comment on type {table}", remove: "COMMENT ON TYPE {T} IS NULL", make: "COMMENT ON TYPE {T} IS {definition}"},
 	{name: "type label", object: "security label on type {table}", remove: "SECURITY LABEL FOR {name} ON TYPE {T} IS NULL"},
 
 	{

@@ -90,7 +90,7 @@ keys AS ( -- of tables that are not PEPhub's, to those that are
         ARRAY(
             SELECT a.name FROM attributes AS a WHERE a.relation = k.confrelid AND a.attnum = ANY (k.confkey)
         ) AS columns,
-        pg_has_role(login.oid, c.relowner, 'MEMBER') AND has_schema_privilege(login.oid, c.relnamespace, 'USAGE') AS may,
+        pg_has_role(login.oid, c.relowner, 'USAGE') AND has_schema_privilege(login.oid, c.relnamespace, 'USAGE') AS may,
         quote_ident(pg_get_userbyid(c.relowner)) AS owner
     FROM login, pg_constraint AS k
     JOIN ours AS o ON o.oid = k.confrelid
@@ -247,7 +247,7 @@ attached (kind, "table", "column", name, "on", definition, columns, may) AS (
 
     UNION ALL
     SELECT 'statistics owner', o.name, '', format('%I.%I', n.nspname, s.stxname), '', quote_ident(pg_get_userbyid(s.stxowner)), '{}',
-        pg_has_role(login.oid, s.stxowner, 'MEMBER')
+        pg_has_role(login.oid, s.stxowner, 'USAGE')
     FROM login, ours AS o
     JOIN pg_statistic_ext AS s ON s.stxrelid = o.oid
     JOIN pg_namespace AS n ON n.oid = s.stxnamespace
@@ -363,17 +363,17 @@ attached (kind, "table", "column", name, "on", definition, columns, may) AS (
             CASE WHEN to_jsonb(r) ->> 'prattrs' IS NOT NULL THEN 'a column list' END,
             CASE WHEN to_jsonb(r) ->> 'prqual' IS NOT NULL THEN 'a row filter' END
         ),
-        coalesce(u.columns, '{}'), pg_has_role(login.oid, p.pubowner, 'MEMBER')
+        coalesce(u.columns, '{}'), pg_has_role(login.oid, p.pubowner, 'USAGE')
     FROM login, ours AS o
     JOIN pg_publication_rel AS r ON r.prrelid = o.oid
     JOIN pg_publication AS p ON p.oid = r.prpubid
     LEFT JOIN uses AS u ON u.classid = 'pg_publication_rel'::regclass AND u.objid = r.oid AND u.refobjid = o.oid
 
     UNION ALL
-    SELECT 'subscription', o.name, '', quote_ident(s.subname), '', '', '{}', true
+    SELECT DISTINCT 'subscription', o.name, '', quote_ident(s.subname), '', '', '{}'::text[], true
     FROM ours AS o
     JOIN pg_subscription_rel AS r ON r.srrelid = o.oid
-    JOIN pg_subscription AS s ON s.oid = r.srsubid
+    JOIN pg_stat_subscription AS s ON s.subid = r.srsubid -- which every role may read
 
     UNION ALL
     SELECT 'extension', o.name, '', quote_ident(e.extname), '', '', '{}', true

@@ -22,7 +22,7 @@ type moves struct {
 // passage is the way from the shape before some steps to that after them.
 type passage struct {
 	before, after schema.Shape
-	remade        map[string]bool     // tables that were there, and are dropped before the steps
+	remade        map[string]bool     // tables and enums that were there, and are dropped before the steps
 	from          map[string][]string // of each new object: the objects before that its rows or values come from
 	moved         map[string]string   // of each object before that goes: the object after that it is
 	back          map[string][]string // of each object before that goes: where the way up would take it from again
@@ -31,7 +31,7 @@ type passage struct {
 }
 
 // passage returns the way from a database that is at a step to another step, in either direction. dropped are the
-// tables that make way for the steps.
+// tables and enums that make way for the steps.
 func (s Steps) passage(db schema.Database, dropped []string, from, to int) passage {
 	target, _ := s.find(to)
 	p := passage{
@@ -48,8 +48,8 @@ func (s Steps) passage(db schema.Database, dropped []string, from, to int) passa
 	if db.Alembic != "" || target.Revision != "" {
 		p.after["table alembic_version"] = ""
 	}
-	for _, table := range dropped {
-		p.remade[table] = true
+	for _, name := range dropped {
+		p.remade[name] = true
 	}
 	if to < from {
 		p.downwards(s.between(to, from))
@@ -377,7 +377,7 @@ func (p passage) follow(a attachment, attached []attachment) (attachment, bool) 
 	k, _ := a.of()
 	switch {
 	case slices.Contains([]string{"type user", "enum owner", "type grant", "type comment", "type label"}, a.kind):
-		return a, p.is("enum " + a.table)
+		return a, p.is("enum "+a.table) && (k.make != "" || !p.remade[a.table])
 	case a.kind == "forced row security":
 		return a, false
 	case a.kind == "key trigger":

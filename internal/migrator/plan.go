@@ -68,9 +68,9 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assess
 // expectAttached returns statements that fail unless what is attached to the tables is as it was, and nothing is planted. The
 // locks keep it so, and leave readers and writers alone.
 func (m *Migrator) expectAttached(u upgrade) string {
-	var sql string
+	sql := freezeSQL
 	if tables := present(u.db); len(tables) > 0 {
-		sql = keepSQL(u.db.Schema, tables)
+		sql += keepSQL(u.db.Schema, tables)
 	}
 	return sql + "DO " + dollars(fmt.Sprintf(`
 DECLARE

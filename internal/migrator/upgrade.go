@@ -27,6 +27,11 @@ var (
 	//
 	//go:embed planted.sql
 	plantedSQL string
+
+	// freezeSQL keeps others from planting more.
+	//
+	//go:embed freeze.sql
+	freezeSQL string
 )
 
 // upgrade is what there is in a database, and what is to be done with it.
@@ -101,10 +106,15 @@ var errChanged = fmt.Errorf("%w: another session has just changed PEPhub's table
 // prepare finds out all that must be known before the first step, under locks that keep everybody from changing a table but
 // not from reading and writing it.
 func (m *Migrator) prepare(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) (upgrade, error) {
-	if tables := present(db); len(tables) > 0 {
-		if _, err := conn.Exec(ctx, schema.Fill(actAsSQL, m.steps.snapshots())+keepSQL(db.Schema, tables)).ReadAll(); err != nil {
-			return upgrade{}, passing(fmt.Errorf("lock the tables: %w", err))
-		}
+	lock := freezeSQL
+	tables := present(db)
+	if len(tables) > 0 {
+		lock += schema.Fill(actAsSQL, m.steps.snapshots()) + keepSQL(db.Schema, tables)
+	}
+	if _, err := conn.Exec(ctx, lock).ReadAll(); err != nil {
+		return upgrade{}, passing(fmt.Errorf("lock the tables: %w", err))
+	}
+	if len(tables) > 0 {
 		again, err := m.reader.Read(ctx, conn)
 		if err != nil {
 			return upgrade{}, err
@@ -154,7 +164,7 @@ func (m *Migrator) examine(ctx context.Context, conn *pgconn.PgConn, db schema.D
 	if len(planted) > 0 {
 		return u, &ObstacleError{Class: ErrPlanted, Obstacles: planted}
 	}
-	u.carried = m.steps.passage(db, u.clearing.drop, at.step, m.target.Number).carry(attached)
+	u.carried = m.steps.passage(db, slices.Concat(u.clearing.drop, u.clearing.types), at.step, m.target.Number).carry(attached)
 	if at.step != m.target.Number {
 		if err := obstacles(ErrUnrecognised, u.carried.unfit, db.Schema); err != nil {
 			return u, err
