@@ -21,6 +21,7 @@ type moves struct {
 
 // passage is the way from the shape before some steps to that after them.
 type passage struct {
+	idle          bool // whether there is no step on the way
 	before, after schema.Shape
 	remade        map[string]bool     // tables and enums that were there, and are dropped before the steps
 	from          map[string][]string // of each new object: the objects before that its rows or values come from
@@ -35,7 +36,7 @@ type passage struct {
 func (s Steps) passage(db schema.Database, dropped []string, from, to int) passage {
 	target, _ := s.find(to)
 	p := passage{
-		before: maps.Clone(db.Shape), after: maps.Clone(target.Shape), remade: map[string]bool{}, from: map[string][]string{},
+		idle: from == to, before: maps.Clone(db.Shape), after: maps.Clone(target.Shape), remade: map[string]bool{}, from: map[string][]string{},
 		moved: map[string]string{}, back: map[string][]string{}, refilled: map[string]bool{}, archives: map[string][]string{},
 	}
 	p.after["table schema_migrations"] = ""
@@ -266,7 +267,7 @@ func (c *carried) spread(p passage, table string, attached []attachment) {
 	object := "table " + table
 	rows := p.from[object]
 	sources := orDefault(rows)
-	version := table == "schema_migrations" || table == "alembic_version"
+	version := isVersionTable(table)
 	for _, a := range attached {
 		k, _ := a.of()
 		if "table "+a.table != sources[0] || !k.spreads || a.kind == "column grant" {
@@ -320,6 +321,10 @@ func (c *carried) spread(p passage, table string, attached []attachment) {
 			break
 		}
 	}
+}
+
+func isVersionTable(table string) bool {
+	return table == "schema_migrations" || table == "alembic_version"
 }
 
 // hasSequence reports whether a table had a sequence for its id.
@@ -522,7 +527,7 @@ func (c *carried) keep(p passage, a, now attachment) {
 	k, _ := a.of()
 	switch {
 	case k.name == "trigger" || k.name == "rule":
-		if a.definition != "DISABLE" {
+		if a.definition != "DISABLE" && (!p.idle || isVersionTable(a.table)) {
 			c.aside, c.put = append(c.aside, a), append(c.put, now)
 		}
 	case k.name == "foreign key":

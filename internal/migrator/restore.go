@@ -12,16 +12,24 @@ import (
 var closeSQL string
 
 // asideSQL returns the statements that take out of the way of the steps what has to be: those that need the rights of the
-// login role, and those of the tables' owner.
+// login role, and those of the tables' owner. The latter lock their tables first as strongly as a step may: to raise a lock
+// makes deadlocks.
 func (c carried) asideSQL(schema string) (login, owner string) {
+	var tables []string
 	for _, a := range c.aside {
 		k, _ := a.of()
 		statement := a.fill(k.aside, schema) + ";\n"
 		if k.login {
 			login += statement
-		} else {
-			owner += statement
+			continue
 		}
+		owner += statement
+		if table := schema + "." + a.table; !slices.Contains(tables, table) {
+			tables = append(tables, table)
+		}
+	}
+	if len(tables) > 0 {
+		owner = lockSQL(strings.Join(tables, ", ")) + ";\n" + owner
 	}
 	return login, owner
 }
