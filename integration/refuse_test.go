@@ -169,17 +169,29 @@ func TestUnrecognised(t *testing.T) {
 	}
 }
 
-// A view of the operator's own keeps the step from dropping what it shows.
-func TestFailingStep(t *testing.T) {
+// A view of the operator's own keeps the step from dropping what it shows, and is named before anything is done.
+func TestViewOfWhatGoes(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	migrate(t, environment(db, "MIGRATE_TARGET", "13")).want(t, 0, "now it is on record")
 	execute(t, connect(t, db), "CREATE VIEW report AS SELECT namespace, name, pep_schema FROM projects")
 	before := dump(t, db)
 
-	migrate(t, environment(db)).want(t, 7, "step 14 version_schemas: ", "view report depends on", "SQLSTATE 2BP01")
+	for _, action := range []string{"check", "plan", "up"} {
+		migrate(t, environment(db, "MIGRATE_ACTION", action)).want(t, 7, `object="view public.report, which uses table projects" remedy="DROP VIEW public.report"`)
+	}
 
 	wantUnchanged(t, db, before)
 	wantRows(t, db, "SELECT (version, dirty)::text FROM schema_migrations", "(13,f)")
+}
+
+// A step that fails is named, with what the server says.
+func TestFailingStep(t *testing.T) {
+	db := newDatabase(t, "pepdbagent-0.3.0.sql")
+	execute(t, connect(t, db), `INSERT INTO projects (namespace, name, tag, digest, project_value, private, number_of_samples, submission_date, last_update_date)
+		SELECT 'a', name, 't', 'd', '{}', false, 0, now(), now() FROM unnest('{Twice,twice}'::text[]) AS name`)
+	before := dump(t, db)
+	migrate(t, environment(db)).want(t, 7, "step 3 add_pep_schema: ", "a/Twice:t and a/twice:t", "SQLSTATE P0001")
+	wantUnchanged(t, db, before)
 }
 
 // The outcome is left for Kubernetes, if it is there to read it; and the log can be for a collector.

@@ -107,21 +107,19 @@ var errChanged = fmt.Errorf("%w: another session has just changed PEPhub's table
 // not from reading and writing it.
 func (m *Migrator) prepare(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) (upgrade, error) {
 	lock := freezeSQL
-	tables := present(db)
-	if len(tables) > 0 {
+	if tables := present(db); len(tables) > 0 {
 		lock += schema.Fill(actAsSQL, m.steps.snapshots()) + keepSQL(db.Schema, tables)
 	}
-	if _, err := conn.Exec(ctx, lock).ReadAll(); err != nil {
+	results, err := conn.Exec(ctx, lock+m.reader.SQL()).ReadAll()
+	if err != nil {
 		return upgrade{}, passing(fmt.Errorf("lock the tables: %w", err))
 	}
-	if len(tables) > 0 {
-		again, err := m.reader.Read(ctx, conn)
-		if err != nil {
-			return upgrade{}, err
-		}
-		if !maps.Equal(again.Shape, db.Shape) || again.Recorded != db.Recorded || again.Alembic != db.Alembic {
-			return upgrade{}, errChanged
-		}
+	again, err := m.reader.Parse(results)
+	if err != nil {
+		return upgrade{}, err
+	}
+	if !maps.Equal(again.Shape, db.Shape) || again.Recorded != db.Recorded || again.Alembic != db.Alembic {
+		return upgrade{}, errChanged
 	}
 	return m.examine(ctx, conn, db, at)
 }

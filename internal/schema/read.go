@@ -105,7 +105,7 @@ func (r Reader) Around() Reader {
 
 // Read looks at the database.
 func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error) {
-	results, err := look(ctx, conn, locate(conn), r.SQL())
+	results, err := look(ctx, conn, Locate(), r.SQL())
 	if err != nil {
 		return Database{}, fmt.Errorf("read the database's shape: %w", err)
 	}
@@ -117,15 +117,6 @@ func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error)
 // query if its database or role is set to serializable.
 func Locate() string {
 	return message("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", whereSQL, CatalogPath)
-}
-
-// locate returns what a message begins with. In a transaction the schema is known since its first look, and cannot be found
-// again: the search path does not lead there any more.
-func locate(conn *pgconn.PgConn) string {
-	if conn.TxStatus() != 'I' {
-		return CatalogPath
-	}
-	return Locate()
 }
 
 // SQL returns what Read asks after Locate, in a message of its own or of others'.
@@ -191,7 +182,11 @@ func (d *Database) take(line string) {
 // unqualified names lead to pg_catalog alone. What is asked outside a transaction waits for locks no longer than a second. In a
 // transaction the schema is known since its first look.
 func Ask(ctx context.Context, conn *pgconn.PgConn, queries ...string) ([]*pgconn.Result, error) {
-	results, err := look(ctx, conn, locate(conn), message(queries...))
+	begin := Locate()
+	if conn.TxStatus() != 'I' {
+		begin = CatalogPath
+	}
+	results, err := look(ctx, conn, begin, message(queries...))
 	if err != nil {
 		return nil, err
 	}
