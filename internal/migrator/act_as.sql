@@ -9,4 +9,4 @@ FROM (
         AND c.relname = ANY ('{{tables}}'::name[] || '{schema_migrations,alembic_version}'::name[])
     HAVING max(c.relowner) = min(c.relowner)
 ) AS o
-WHERE o.owner <> current_user::regrole AND pg_has_role(o.owner, 'MEMBER');
+WHERE pg_get_userbyid(o.owner) <> current_user AND pg_has_role(session_user, o.owner, 'MEMBER');

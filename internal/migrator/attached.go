@@ -351,14 +351,11 @@ func (e *ObstacleError) Error() string {
 // Unwrap returns the class.
 func (e *ObstacleError) Unwrap() error { return e.Class }
 
-// obstacles returns an error for those attachments, or nil if there are none.
-func obstacles(class error, attachments []attachment, schema string) error {
-	if len(attachments) == 0 {
-		return nil
-	}
-	found := &ObstacleError{Class: class}
+// obstacles returns those attachments in words.
+func obstacles(attachments []attachment, schema string) []Obstacle {
+	var found []Obstacle
 	for _, a := range attachments {
-		found.Obstacles = append(found.Obstacles, a.obstacle(schema))
+		found = append(found, a.obstacle(schema))
 	}
 	return found
 }

@@ -299,8 +299,8 @@ func (m *Migrator) verify(results []*pgconn.Result, u upgrade) error {
 	if err != nil {
 		return err
 	}
-	if err := obstacles(ErrAttached, u.carried.missing(attached), db.Schema); err != nil {
-		return err
+	if missing := u.carried.missing(attached); len(missing) > 0 {
+		return &ObstacleError{Class: ErrAttached, Obstacles: obstacles(missing, db.Schema)}
 	}
 	m.log.Info("verified", "step", m.target.Number, "objects", len(db.Shape))
 	return nil

@@ -106,22 +106,28 @@ var errChanged = fmt.Errorf("%w: another session has just changed PEPhub's table
 // prepare finds out all that must be known before the first step, under locks that keep everybody from changing a table but
 // not from reading and writing it.
 func (m *Migrator) prepare(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) (upgrade, error) {
+	u := m.upgradeOf(db, at)
 	lock := freezeSQL
 	if tables := present(db); len(tables) > 0 {
 		lock += schema.Fill(actAsSQL, m.steps.snapshots()) + keepSQL(db.Schema, tables)
 	}
-	results, err := conn.Exec(ctx, lock+m.reader.SQL()).ReadAll()
+	queries := m.questions(u)
+	results, err := conn.Exec(ctx, lock+m.reader.SQL()+";\n"+strings.Join(queries, ";\n")).ReadAll()
 	if err != nil {
-		return upgrade{}, passing(fmt.Errorf("lock the tables: %w", err))
+		return u, passing(fmt.Errorf("look at the tables under a lock: %w", err))
 	}
-	again, err := m.reader.Parse(results)
+	if len(results) < len(queries) {
+		return u, errors.New("the server does not say what is attached to the tables")
+	}
+	answers := results[len(results)-len(queries):]
+	again, err := m.reader.Parse(results[:len(results)-len(queries)])
 	if err != nil {
-		return upgrade{}, err
+		return u, err
 	}
 	if !maps.Equal(again.Shape, db.Shape) || again.Recorded != db.Recorded || again.Alembic != db.Alembic {
-		return upgrade{}, errChanged
+		return u, errChanged
 	}
-	return m.examine(ctx, conn, db, at)
+	return m.decide(ctx, conn, u, answers)
 }
 
 // keepSQL keeps everybody from changing tables, or what is attached to them, until the end of the transaction. It does not
@@ -134,53 +140,60 @@ func keepSQL(schemaName string, tables []string) string {
 	return "LOCK TABLE " + strings.Join(names, ", ") + " IN SHARE UPDATE EXCLUSIVE MODE;\n"
 }
 
-// examine finds out what is to be done with a database, and whether it can be. Within a transaction, no table that makes way
-// for the steps can be filled from then on.
+// examine is prepare for whom only asks: it takes no lock.
 func (m *Migrator) examine(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) (upgrade, error) {
-	from, _ := m.steps.find(at.step)
-	u := upgrade{db: db, at: at, from: from, pending: m.steps.between(at.step, m.target.Number)}
-	full, err := filled(ctx, conn, db.Schema, at.leftovers)
-	if err != nil {
-		return u, err
-	}
-	if u.clearing, err = m.steps.sortOut(at.leftovers, full, m.target.Number); err != nil {
-		return u, err
-	}
-	queries := append([]string{m.attachedSQL(), m.plantedSQL()}, m.distinctSQL(u)...)
-	results, err := schema.Ask(ctx, conn, queries...)
+	u := m.upgradeOf(db, at)
+	answers, err := schema.Ask(ctx, conn, m.questions(u)...)
 	if err != nil {
 		return u, fmt.Errorf("look for what is attached to the tables: %w", err)
 	}
-	attached, err := parseAttached(results[0])
+	return m.decide(ctx, conn, u, answers)
+}
+
+// upgradeOf returns what is to be done with a database that is at a position, without what is attached to it.
+func (m *Migrator) upgradeOf(db schema.Database, at position) upgrade {
+	from, _ := m.steps.find(at.step)
+	return upgrade{db: db, at: at, from: from, pending: m.steps.between(at.step, m.target.Number)}
+}
+
+// questions returns the queries whose answers decide takes.
+func (m *Migrator) questions(u upgrade) []string {
+	return append([]string{m.attachedSQL(), m.plantedSQL()}, m.distinctSQL(u)...)
+}
+
+// decide returns the whole of what is to be done, or an error that names what stands in the way. Within a transaction, no
+// table that makes way for the steps can be filled from then on.
+func (m *Migrator) decide(ctx context.Context, conn *pgconn.PgConn, u upgrade, answers []*pgconn.Result) (upgrade, error) {
+	attached, err := parseAttached(answers[0])
 	if err != nil {
 		return u, err
 	}
-	planted, err := parseObstacles(results[1:2])
+	planted, err := parseObstacles(answers[1:2])
 	if err != nil {
+		return u, err
+	}
+	equal, err := parseObstacles(answers[2:])
+	if err != nil {
+		return u, err
+	}
+	full, err := filled(ctx, conn, u.db.Schema, u.at.leftovers)
+	if err != nil {
+		return u, err
+	}
+	if u.clearing, err = m.steps.sortOut(u.at.leftovers, full, m.target.Number); err != nil {
 		return u, err
 	}
 	if len(planted) > 0 {
 		return u, &ObstacleError{Class: ErrPlanted, Obstacles: planted}
 	}
-	u.carried = m.steps.passage(db, slices.Concat(u.clearing.drop, u.clearing.types), at.step, m.target.Number).carry(attached)
-	if at.step != m.target.Number {
-		if err := obstacles(ErrUnrecognised, u.carried.unfit, db.Schema); err != nil {
-			return u, err
-		}
+	u.carried = m.steps.passage(u.db, slices.Concat(u.clearing.drop, u.clearing.types), u.at.step, m.target.Number).carry(attached)
+	if len(u.carried.unfit) > 0 && len(u.pending) > 0 {
+		return u, &ObstacleError{Class: ErrUnrecognised, Obstacles: obstacles(u.carried.unfit, u.db.Schema)}
 	}
-	equal, err := parseObstacles(results[2:])
-	if err != nil {
-		return u, err
+	if found := append(equal, obstacles(u.carried.lost, u.db.Schema)...); len(found) > 0 {
+		return u, &ObstacleError{Class: ErrAttached, Obstacles: found}
 	}
-	err = obstacles(ErrAttached, u.carried.lost, db.Schema)
-	if len(equal) > 0 {
-		found := &ObstacleError{Class: ErrAttached, Obstacles: equal}
-		if also := (*ObstacleError)(nil); errors.As(err, &also) {
-			found.Obstacles = append(found.Obstacles, also.Obstacles...)
-		}
-		err = found
-	}
-	return u, err
+	return u, nil
 }
 
 // attachedSQL returns the query for what operators have attached to the tables.
