@@ -95,6 +95,9 @@ func (p passage) downwards(steps []Step) {
 			}
 		}
 	}
+	for _, sources := range p.from {
+		slices.Sort(sources) // so that the first is the same in every run
+	}
 	for _, step := range slices.Backward(steps) {
 		for now, old := range step.moves.moved {
 			for first, last := range p.moved {
