@@ -105,6 +105,7 @@ func dedent(sql string) string {
 // endOfPlanSQL brings what it refers to.
 func beginSQL() string {
 	return fmt.Sprintf(`\set ON_ERROR_STOP on
+\encoding UTF8
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
 SET LOCAL pephub_migrate.plan = 'on';
 %s;
@@ -161,7 +162,7 @@ $do$;
 
 // fingerprintSQL is the query for the fingerprint of what the queries in lines return, of those lines for which the condition holds.
 func fingerprintSQL(lines []string, condition string) string {
-	return fmt.Sprintf("SELECT encode(sha256(convert_to(string_agg(line, chr(10) ORDER BY line COLLATE \"C\"), 'UTF8')), 'hex')\nFROM (\n%s\n) AS look\nWHERE %s",
+	return fmt.Sprintf("SELECT encode(sha256(convert_to(string_agg(line, chr(10) ORDER BY convert_to(line, 'UTF8')), 'UTF8')), 'hex')\nFROM (\n%s\n) AS look\nWHERE %s",
 		strings.Join(lines, "\nUNION ALL\n"), condition)
 }
 
