@@ -1165,6 +1165,71 @@ func TestRelativesAreRefused(t *testing.T) {
 	}
 }
 
+// An archive of an earlier upgrade is none of this one's, unless that makes one by its name.
+func TestOldArchivesStayAsTheyAre(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t, "pepdbagent-0.8.0.sql")
+	conn := connect(t, db)
+	one, other := db+"_one", db+"_other"
+	for _, role := range []string{one, other} {
+		execute(t, conn, fmt.Sprintf("CREATE ROLE %q", role))
+		t.Cleanup(func() { execute(t, connect(t, db), fmt.Sprintf("DROP OWNED BY %[1]q; DROP ROLE %[1]q", role)) })
+	}
+	execute(t, conn, fmt.Sprintf(`CREATE TABLE archived_users (secret text);
+		GRANT SELECT ON users TO %[1]q WITH GRANT OPTION; GRANT SELECT ON archived_users TO %[2]q;
+		SET ROLE %[1]q; GRANT SELECT ON users TO %[2]q; RESET ROLE`, one, other))
+	acl := query(t, conn, "SELECT relacl::text FROM pg_class WHERE relname = 'archived_users'")
+	migrate(t, environment(db)).want(t, 0)
+	wantRows(t, db, "SELECT relacl::text FROM pg_class WHERE relname = 'archived_users'", acl...)
+}
+
+// A foreign key to users keeps them from becoming one, and is named before anything is done; so is a grant on a table of
+// groups that nothing takes over.
+func TestWhatAStepWouldFindIsNamedBefore(t *testing.T) {
+	for name, test := range map[string]struct{ release, prepare, says string }{
+		"key to users that become one": {
+			"0.8.0", "INSERT INTO users (namespace) VALUES ('twice'), ('twice'); CREATE TABLE prefs (u integer CONSTRAINT mine REFERENCES users)",
+			"foreign key mine of table public.prefs, which refers to table users, rows of which become one",
+		},
+		"grant on groups alone": {"0.11.1", "GRANT INSERT ON schema_groups TO pg_monitor", "INSERT on table schema_groups for pg_monitor"},
+		"function that groups by the key": {
+			"0.4.2", "CREATE FUNCTION f() RETURNS SETOF varchar BEGIN ATOMIC SELECT digest FROM projects GROUP BY namespace, name, tag; END",
+			"function public.f(), which needs constraint id of table projects",
+		},
+		"equal ids": {
+			"0.4.2", `INSERT INTO projects (id, namespace, name, tag, digest, project_value, private, number_of_samples, submission_date, last_update_date)
+				SELECT 7, 'a', n, 't', 'd', '{}', false, 0, now(), now() FROM unnest('{x,y}'::text[]) AS n`,
+			"a/x:t and a/y:t have the same id 7",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := newDatabase(t, "pepdbagent-"+test.release+".sql")
+			execute(t, connect(t, db), test.prepare)
+			before := dump(t, db)
+			for _, action := range []string{"check", "plan", "up"} {
+				migrate(t, environment(db, "MIGRATE_ACTION", action)).want(t, 7, test.says, "nothing was done")
+			}
+			wantUnchanged(t, db, before)
+		})
+	}
+}
+
+// Of two PEPhubs in one database, each in a schema of its own, one is upgraded.
+func TestAnotherPEPhubOnTheSearchPath(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t, "pepdbagent-0.12.3.sql")
+	conn := connect(t, db)
+	execute(t, conn, "ALTER SCHEMA public RENAME TO newer; CREATE SCHEMA older; CREATE TABLE newer.archived_project_pep_schemas (x text)")
+	execute(t, conn, "SET search_path = older; "+readFile(t, "testdata/pepdbagent-0.9.0.sql"))
+	execute(t, conn, fmt.Sprintf("ALTER DATABASE %q SET search_path = older, newer", db))
+	before := dump(t, db, "--schema=newer")
+	migrate(t, environment(db)).want(t, 0, "schema=older step=10", "to step "+newest)
+	if after := dump(t, db, "--schema=newer"); after != before {
+		t.Error(diff(before, after))
+	}
+}
+
 // A child that is made between the look and the lock is seen under the lock.
 func TestChildIsMadeMeanwhile(t *testing.T) {
 	t.Parallel()

@@ -158,6 +158,7 @@ func TestPlantedCodeDoesNotRun(t *testing.T) {
 		t.Parallel()
 		db, owner, _ := hostile(t, "0.8.0")
 		conn := connect(t, db)
+		execute(t, conn, fmt.Sprintf("GRANT CREATE ON DATABASE %q TO %q", db, owner))
 		execute(t, conn, `SET search_path = public; CREATE SEQUENCE planted_calls; GRANT ALL ON SEQUENCE planted_calls TO PUBLIC`)
 		for _, planted := range []struct{ sql, undo, says string }{
 			{`CREATE INDEX mine ON samples (evil(sample::text))`, `DROP INDEX mine`, "index public.mine, which uses function public.evil(text)"},
@@ -166,6 +167,16 @@ func TestPlantedCodeDoesNotRun(t *testing.T) {
 				`CREATE DOMAIN evils AS integer; CREATE TYPE mood AS ENUM ('x'); CREATE FUNCTION f(mood) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''public.planted_calls''); RETURN 1; END';
 				CREATE CAST (mood AS integer) WITH FUNCTION f(mood) AS IMPLICIT; CREATE TABLE moods (m mood REFERENCES samples (id))`,
 				`DROP TABLE moods; DROP TYPE mood CASCADE; DROP DOMAIN evils`, "constraint moods_m_fkey on table public.moods, whose column is of type public.mood",
+			},
+			{ // by the name of PEPhub's own type, in another schema
+				`CREATE FUNCTION extensions.evil(varchar) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''public.planted_calls''); RETURN true; END';
+				CREATE DOMAIN extensions.updatetypes AS varchar CHECK (extensions.evil(VALUE)); CREATE INDEX mine ON projects ((digest::extensions.updatetypes::varchar))`,
+				`DROP INDEX mine; DROP DOMAIN extensions.updatetypes; DROP FUNCTION extensions.evil`, "index public.mine, which uses type extensions.updatetypes",
+			},
+			{ // as a member of an extension, to which its owner may add
+				`CREATE EXTENSION citext SCHEMA extensions; CREATE FUNCTION extensions.evil(varchar) RETURNS varchar IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''public.planted_calls''); RETURN $1; END';
+				ALTER EXTENSION citext ADD FUNCTION extensions.evil(varchar); CREATE INDEX mine ON projects (extensions.evil(digest))`,
+				`DROP INDEX mine; DROP EXTENSION citext`, "index public.mine, which uses function extensions.evil(character varying)",
 			},
 		} {
 			execute(t, conn, fmt.Sprintf(`SET ROLE %q;
@@ -182,6 +193,23 @@ func TestPlantedCodeDoesNotRun(t *testing.T) {
 			CREATE FUNCTION evil(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1; END';
 			CREATE INDEX mine ON samples (evil(sample::text)); RESET ROLE`, owner))
 		migrate(t, environment(db, "POSTGRES_USER", owner, "POSTGRES_PASSWORD", otherPassword)).want(t, 0)
+	})
+	t.Run("beside a table of a stranger's", func(t *testing.T) {
+		t.Parallel()
+		db, owner, mallory := hostile(t, "0.11.1")
+		conn := connect(t, db)
+		execute(t, conn, fmt.Sprintf(`SET search_path = public; CREATE SEQUENCE planted_calls; GRANT ALL ON SEQUENCE planted_calls TO PUBLIC; SET ROLE %[1]q;
+			CREATE FUNCTION planted(varchar, varchar) RETURNS text LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''public.planted_calls''); RETURN NULL; END';
+			CREATE OPERATOR || (FUNCTION = planted, LEFTARG = varchar, RIGHTARG = varchar);
+			CREATE TABLE alembic_version (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY);
+			GRANT ALL ON alembic_version TO %[2]q; RESET ROLE`, mallory, owner))
+		for _, env := range []map[string]string{environment(db), environment(db, "POSTGRES_USER", owner, "POSTGRES_PASSWORD", otherPassword)} {
+			for _, action := range []string{"check", "plan", "up"} {
+				env["MIGRATE_ACTION"] = action
+				migrate(t, env).want(t, 6, "operator public.||(character varying,character varying)")
+			}
+		}
+		wantNoCalls(t, db)
 	})
 	t.Run("on the version tables", func(t *testing.T) {
 		t.Parallel()

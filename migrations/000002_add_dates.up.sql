@@ -8,7 +8,7 @@ LOCK TABLE projects IN ACCESS EXCLUSIVE MODE;
 -- its own: its rows must not get into the way back.
 DO $$
 BEGIN
-    IF to_regclass('archived_project_anno_info') IS NOT NULL THEN
+    IF to_regclass(format('%I.archived_project_anno_info', current_schema())) IS NOT NULL THEN
         EXECUTE format(
             'ALTER TABLE archived_project_anno_info RENAME TO %I',
             'archived_project_anno_info' || to_char(now(), '_YYYYMMDD_HH24MISS_US')

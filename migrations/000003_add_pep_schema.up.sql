@@ -53,7 +53,7 @@ $$;
 -- its own: its rows must not get into the way back.
 DO $$
 BEGIN
-    IF to_regclass('archived_project_names') IS NOT NULL THEN
+    IF to_regclass(format('%I.archived_project_names', current_schema())) IS NOT NULL THEN
         EXECUTE format(
             'ALTER TABLE archived_project_names RENAME TO %I',
             'archived_project_names' || to_char(now(), '_YYYYMMDD_HH24MISS_US')

@@ -272,7 +272,7 @@ ORDER BY p.id, t.ordinality, r.row_position;
 -- its own: its rows must not get into the way back.
 DO $$
 BEGIN
-    IF to_regclass('archived_project_values') IS NOT NULL THEN
+    IF to_regclass(format('%I.archived_project_values', current_schema())) IS NOT NULL THEN
         EXECUTE format(
             'ALTER TABLE archived_project_values RENAME TO %I',
             'archived_project_values' || to_char(now(), '_YYYYMMDD_HH24MISS_US')

@@ -145,7 +145,7 @@ $$;
 -- its own: its rows must not get into the way back.
 DO $$
 BEGIN
-    IF to_regclass('archived_project_config_names') IS NOT NULL THEN
+    IF to_regclass(format('%I.archived_project_config_names', current_schema())) IS NOT NULL THEN
         EXECUTE format(
             'ALTER TABLE archived_project_config_names RENAME TO %I',
             'archived_project_config_names' || to_char(now(), '_YYYYMMDD_HH24MISS_US')

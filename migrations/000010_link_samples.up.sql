@@ -55,7 +55,7 @@ DECLARE
 BEGIN
     IF merged > 0 THEN
         FOREACH archive IN ARRAY ARRAY['archived_users', 'archived_stars'] LOOP
-            IF to_regclass(archive) IS NOT NULL THEN
+            IF to_regclass(format('%I.%I', current_schema(), archive)) IS NOT NULL THEN
                 EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS_US'));
             END IF;
         END LOOP;

@@ -8,7 +8,7 @@ LOCK TABLE samples IN ACCESS EXCLUSIVE MODE;
 -- pepdbagent 0.10 works on the tables of 0.9, once it has added these, as long as nobody adds a sample.
 DO $$
 BEGIN
-    IF to_regtype('updatetypes') IS NULL THEN
+    IF to_regtype(format('%I.updatetypes', current_schema())) IS NULL THEN
         CREATE TYPE updatetypes AS ENUM ('UPDATE', 'INSERT', 'DELETE');
     END IF;
 END
@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS sample_history (
 -- its own: its rows must not get into the way back.
 DO $$
 BEGIN
-    IF to_regclass('archived_sample_row_numbers') IS NOT NULL THEN
+    IF to_regclass(format('%I.archived_sample_row_numbers', current_schema())) IS NOT NULL THEN
         EXECUTE format(
             'ALTER TABLE archived_sample_row_numbers RENAME TO %I',
             'archived_sample_row_numbers' || to_char(now(), '_YYYYMMDD_HH24MISS_US')

@@ -88,7 +88,7 @@ BEGIN
     FOREACH archive IN ARRAY ARRAY[
         'archived_schema_groups', 'archived_schema_group_relations', 'archived_project_pep_schemas'
     ] LOOP
-        IF to_regclass(archive) IS NOT NULL THEN
+        IF to_regclass(format('%I.%I', current_schema(), archive)) IS NOT NULL THEN
             EXECUTE format('ALTER TABLE %I RENAME TO %I', archive, archive || to_char(now(), '_YYYYMMDD_HH24MISS_US'));
         END IF;
     END LOOP;

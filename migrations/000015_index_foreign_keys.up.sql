@@ -15,7 +15,7 @@ DECLARE
 BEGIN
     IF NOT counted THEN
         LOCK TABLE users IN ACCESS EXCLUSIVE MODE;
-    ELSIF to_regclass('namespace_archives') IS NULL THEN
+    ELSIF to_regclass(format('%I.namespace_archives', current_schema())) IS NULL THEN
         LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE;
     END IF;
     LOCK TABLE
@@ -35,7 +35,7 @@ $$;
 -- Alembic upgrades a database of 0.11.0 to 0.12 too, without the two tables that came between.
 DO $$
 BEGIN
-    IF to_regclass('namespace_archives') IS NULL THEN
+    IF to_regclass(format('%I.namespace_archives', current_schema())) IS NULL THEN
         CREATE TABLE namespace_archives (
             id serial PRIMARY KEY,
             namespace varchar NOT NULL REFERENCES users (namespace) ON DELETE CASCADE,
@@ -45,7 +45,7 @@ BEGIN
             file_size integer NOT NULL
         );
     END IF;
-    IF to_regclass('bedbase_stats') IS NULL THEN
+    IF to_regclass(format('%I.bedbase_stats', current_schema())) IS NULL THEN
         CREATE TABLE bedbase_stats (
             id serial PRIMARY KEY,
             gse varchar NOT NULL,

@@ -66,7 +66,7 @@ type kind struct {
 	make   string // the statement that makes it, or "" if there is none that always does
 	aside  string // the statement that takes it out of the way of the steps, if it has to be
 
-	attaches bool // it is an object of its own, which make only gives back to where it was
+	attaches bool // make restores its state, and cannot make it on another table
 	spreads  bool // a new table takes it from the table that its rows come from
 	again    bool // a step, or PostgreSQL for a step, may make what it is on anew, and forget it
 	login    bool // it needs the rights of the login role, which may exceed those of the tables' owner
@@ -84,7 +84,7 @@ var kinds = []kind{
 	{name: "policy", object: "policy {name} on table {table}", remove: "DROP POLICY {name} ON {T}"},
 	{name: "index", object: "index {name} on table {table}", remove: "DROP INDEX {schema}.{name}"},
 	{name: "expression index", object: "index {name} on table {table}", remove: "DROP INDEX {schema}.{name}"},
-	{name: "index form", object: "index {name} on table {table}, which is not as PEPhub makes it", remove: "{definition}"},
+	{name: "index form", object: "index {name} on table {table}, which is not as PEPhub makes it", remove: "make it as PEPhub does: without INCLUDE, an order, or an operator class of its own"},
 	{name: "statistics", object: "statistics {name} on table {table}", remove: "DROP STATISTICS {name}"},
 	{name: "expression statistics", object: "statistics {name} on table {table}", remove: "DROP STATISTICS {name}"},
 	{name: "subscription", object: "subscription {name} to table {table}", remove: "ALTER SUBSCRIPTION {name} REFRESH PUBLICATION, once the publication is without the table"},
@@ -98,11 +98,15 @@ var kinds = []kind{
 		name: "not null comment", object: "comment on the constraint {name} of column {table}.{column}",
 		remove: "COMMENT ON CONSTRAINT {name} ON {T} IS NULL",
 	},
-	{name: "enum owner", object: "owner {definition} of type {table}", remove: "ALTER TYPE {T} OWNER TO CURRENT_USER"},
+	{
+		name: "enum owner", object: "owner {definition} of type {table}", remove: "ALTER TYPE {T} OWNER TO CURRENT_USER",
+		make: "ALTER TYPE {T} OWNER TO {definition}", login: true,
+	},
 	{
 		name: "type grant", object: "{name} on type {table} for {definition}", remove: "REVOKE {name} ON TYPE {T} FROM {role}",
 		make: "GRANT {name} ON TYPE {T} TO {definition}",
 	},
+	{name: "type closed", object: "type {table}, which is closed to PUBLIC", remove: "GRANT USAGE ON TYPE {T} TO PUBLIC", make: "REVOKE ALL ON TYPE {T} FROM PUBLIC"},
 	{name: "type comment", object: "comment on type {table}", remove: "COMMENT ON TYPE {T} IS NULL", make: "COMMENT ON TYPE {T} IS {definition}"},
 	{name: "type label", object: "security label on type {table}", remove: "SECURITY LABEL FOR {name} ON TYPE {T} IS NULL"},
 
@@ -208,16 +212,16 @@ var kinds = []kind{
 	{name: "use", make: "GRANT ALL ON TABLE {T} TO {definition}"}, // for the owner of a new table's source, who cannot be its owner
 	{name: "sequence use", make: "GRANT ALL ON SEQUENCE {schema}.{table}_id_seq TO {definition}"},
 	{
-		name: "grant", object: "{name} on table {table} for {definition}", remove: "REVOKE {name} ON TABLE {T} FROM {role}",
+		name: "grant", object: "{name} on table {table} for {definition}", remove: "REVOKE {name} ON TABLE {T} FROM {role} CASCADE",
 		make: "GRANT {name} ON TABLE {T} TO {definition}", spreads: true,
 	},
 	{
-		name: "column grant", object: "{name} on column {table}.{column} for {definition}", remove: "REVOKE {name} ({column}) ON TABLE {T} FROM {role}",
+		name: "column grant", object: "{name} on column {table}.{column} for {definition}", remove: "REVOKE {name} ({column}) ON TABLE {T} FROM {role} CASCADE",
 		make: "GRANT {name} ({column}) ON TABLE {T} TO {definition}", spreads: true,
 	},
 	{
 		name: "sequence grant", object: "{name} on sequence {table}_{column}_seq for {definition}",
-		remove: "REVOKE {name} ON SEQUENCE {schema}.{table}_{column}_seq FROM {role}",
+		remove: "REVOKE {name} ON SEQUENCE {schema}.{table}_{column}_seq FROM {role} CASCADE",
 		make:   "GRANT {name} ON SEQUENCE {schema}.{table}_{column}_seq TO {definition}", spreads: true,
 	},
 	{
@@ -269,7 +273,7 @@ BEGIN
 END
 `
 
-// kind returns the kind of an attachment. That of one that no kind knows has no statements.
+// of returns the kind of an attachment, and its place among the kinds. An unknown kind has no statements.
 func (a attachment) of() (found kind, order int) {
 	order = slices.IndexFunc(kinds, func(k kind) bool { return k.name == a.kind })
 	if order < 0 {

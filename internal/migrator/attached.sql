@@ -25,8 +25,8 @@ WITH ours AS (
 login AS (
     SELECT oid, rolsuper FROM pg_roles WHERE rolname = session_user
 ),
-acts AS ( -- whether the login role can act as the owner of the tables; one that cannot only asks
-    SELECT coalesce(bool_and(pg_has_role(login.oid, o.relowner, 'MEMBER')), true) AS yes FROM ours AS o, login
+acts AS ( -- whether the login role can act as an owner of the tables, or means to write anyway; one that cannot only asks
+    SELECT {{writes}} OR coalesce(bool_or(pg_has_role(login.oid, o.relowner, 'MEMBER')), true) AS yes FROM ours AS o, login
 ),
 attributes AS (
     SELECT o.oid AS relation, o.name AS "table", a.attnum, quote_ident(a.attname) AS name, to_jsonb(a) AS more,
@@ -165,6 +165,11 @@ attached (kind, "table", "column", name, "on", definition, columns, may) AS (
     WHERE x.grantee NOT IN (0, e.typowner)
 
     UNION ALL
+    SELECT 'type closed', e.name, '', '', '', '', '{}', true
+    FROM enums AS e
+    WHERE e.typacl IS NOT NULL AND NOT EXISTS (SELECT FROM aclexplode(e.typacl) AS x WHERE x.grantee = 0)
+
+    UNION ALL
     SELECT 'row security', name, '', '', '', '', '{}', true FROM ours WHERE relrowsecurity
     UNION ALL
     SELECT 'forced row security', name, '', '', '', '', '{}', true FROM ours WHERE relforcerowsecurity
@@ -239,8 +244,9 @@ attached (kind, "table", "column", name, "on", definition, columns, may) AS (
     LEFT JOIN uses AS u ON u.classid = 'pg_statistic_ext'::regclass AND u.objid = s.oid AND u.refobjid = o.oid
 
     UNION ALL
-    SELECT 'statistics target', o.name, '', format('%I.%I', n.nspname, s.stxname), '', to_jsonb(s) ->> 'stxstattarget', '{}', true
-    FROM ours AS o
+    SELECT 'statistics target', o.name, '', format('%I.%I', n.nspname, s.stxname), '', to_jsonb(s) ->> 'stxstattarget', '{}',
+        pg_has_role(login.oid, s.stxowner, 'USAGE')
+    FROM login, ours AS o
     JOIN pg_statistic_ext AS s ON s.stxrelid = o.oid
     JOIN pg_namespace AS n ON n.oid = s.stxnamespace
     WHERE (to_jsonb(s) ->> 'stxstattarget')::integer >= 0
@@ -443,10 +449,13 @@ attached (kind, "table", "column", name, "on", definition, columns, may) AS (
 
     -- What needs a constraint, as a view that groups by a key.
     UNION ALL
-    SELECT DISTINCT 'key user', k."table", '', k.name, '', pg_describe_object('pg_class'::regclass, r.ev_class, 0), '{}'::text[], true
+    SELECT DISTINCT 'key user', k."table", '', k.name, '',
+        CASE WHEN r.oid IS NULL THEN pg_describe_object(d.classid, d.objid, 0) ELSE pg_describe_object('pg_class'::regclass, r.ev_class, 0) END,
+        '{}'::text[], true
     FROM constraints AS k
-    JOIN pg_depend AS d ON d.refclassid = 'pg_constraint'::regclass AND d.refobjid = k.oid AND d.classid = 'pg_rewrite'::regclass
-    JOIN pg_rewrite AS r ON r.oid = d.objid
+    JOIN pg_depend AS d
+        ON d.refclassid = 'pg_constraint'::regclass AND d.refobjid = k.oid AND d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass)
+    LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
 
     -- What uses the type of a table's rows, or an enum.
     UNION ALL

@@ -17,11 +17,13 @@ type moves struct {
 	moved    map[string]string   // of an object that goes: the one that it is afterwards
 	refilled map[string]bool     // the tables that are emptied and filled anew, with their constraints
 	distinct map[string]string   // by column whose values must differ from row to row before: the columns that name a row
+	merged   map[string][]string // by column whose equal rows become one: the tables whose rows do
 }
 
 // passage is the way from the shape before some steps to that after them.
 type passage struct {
-	idle          bool // whether there is no step on the way
+	schema        string // PEPhub's, as an SQL identifier
+	idle          bool   // whether there is no step on the way
 	before, after schema.Shape
 	remade        map[string]bool     // tables and enums that were there, and are dropped before the steps
 	from          map[string][]string // of each new object: the objects before that its rows or values come from
@@ -36,7 +38,7 @@ type passage struct {
 func (s Steps) passage(db schema.Database, dropped []string, from, to int) passage {
 	target, _ := s.find(to)
 	p := passage{
-		idle: from == to, before: maps.Clone(db.Shape), after: maps.Clone(target.Shape), remade: map[string]bool{}, from: map[string][]string{},
+		schema: db.Schema, idle: from == to, before: maps.Clone(db.Shape), after: maps.Clone(target.Shape), remade: map[string]bool{}, from: map[string][]string{},
 		moved: map[string]string{}, back: map[string][]string{}, refilled: map[string]bool{}, archives: map[string][]string{},
 	}
 	p.after["table schema_migrations"] = ""
@@ -196,6 +198,11 @@ func (p passage) carry(attached []attachment) carried {
 			c.spreadColumn(p, object, attached)
 		}
 	}
+	for object := range p.after {
+		if enum, ok := strings.CutPrefix(object, "enum "); ok && !p.was(object) {
+			c.ownEnum(enum, attached)
+		}
+	}
 	var gone []attachment
 	for _, a := range attached {
 		switch now, ok := p.follow(a, attached); {
@@ -217,8 +224,12 @@ func (p passage) carry(attached []attachment) carried {
 	for archive, sources := range p.archives {
 		c.archives[archive] = forArchive(archive, sources, attached)
 	}
-	if oneOwner(attached) {
-		c.put = slices.DeleteFunc(c.put, func(a attachment) bool { return a.kind == "owner" }) // who makes the new tables anyway
+	if oneOwner(attached) { // who makes what is new anyway
+		isOwner := func(a attachment) bool { return a.kind == "owner" || a.kind == "enum owner" }
+		c.put = slices.DeleteFunc(c.put, isOwner)
+		for archive, put := range c.archives {
+			c.archives[archive] = slices.DeleteFunc(put, isOwner)
+		}
 	}
 	for _, list := range []*[]attachment{&c.unfit, &c.lost, &c.aside, &c.put, &c.after} {
 		inOrderOfKinds(*list)
@@ -336,7 +347,7 @@ func (p passage) hasSequence(table string) bool {
 	return ok
 }
 
-// same returns a test for what another table has like a.
+// same returns a test for attachments like a that are on another table or column.
 func same(a attachment, object string) func(attachment) bool {
 	return func(b attachment) bool {
 		kindOf, name, _ := strings.Cut(object, " ")
@@ -365,14 +376,31 @@ func (c *carried) spreadColumn(p passage, object string, attached []attachment) 
 	}
 }
 
+// ownEnum gives a new enum to the owner of projects.
+func (c *carried) ownEnum(enum string, attached []attachment) {
+	for _, a := range attached {
+		if a.kind == "owner" && a.table == "projects" && a.may {
+			a.kind, a.table = "enum owner", enum
+			c.put = append(c.put, a)
+		}
+	}
+}
+
 // forArchive returns what is put on an archive: who could read its source may read it.
 func forArchive(archive string, sources []string, attached []attachment) []attachment {
 	var put []attachment
 	for _, a := range attached {
-		if !slices.Contains(sources, "table "+a.table) || a.kind != "row security" && (a.kind != "grant" || a.name != "SELECT") {
+		if !slices.Contains(sources, "table "+a.table) {
 			continue
 		}
 		a.table = archive
+		switch {
+		case a.kind == "owner" && !a.may:
+			a.kind = "use"
+		case a.kind == "row security", a.kind == "owner", a.kind == "grant" && a.name == "SELECT":
+		default:
+			continue
+		}
 		put = append(put, a)
 	}
 	inOrderOfKinds(put)
@@ -384,7 +412,7 @@ func forArchive(archive string, sources []string, attached []attachment) []attac
 func (p passage) follow(a attachment, attached []attachment) (attachment, bool) {
 	k, _ := a.of()
 	switch {
-	case slices.Contains([]string{"type user", "enum owner", "type grant", "type comment", "type label"}, a.kind):
+	case slices.Contains([]string{"type user", "enum owner", "type grant", "type closed", "type comment", "type label"}, a.kind):
 		return a, p.is("enum "+a.table) && (k.make != "" || !p.remade[a.table])
 	case a.kind == "forced row security":
 		return a, false
@@ -446,7 +474,7 @@ func (p passage) followMoved(a attachment, k kind) (attachment, bool) {
 // followKeyTrigger returns where a foreign key's trigger is afterwards: on the table of the key, or on that to which it
 // refers, which may be another then.
 func (p passage) followKeyTrigger(a attachment) (attachment, bool) {
-	_, on, _ := strings.Cut(a.on, ".")
+	on := p.ours(a.on)
 	definition, ok := p.after["constraint "+on+"."+a.name]
 	if !ok { // of a table that is not PEPhub's
 		return a, p.is("table "+a.table) && p.before["constraint "+on+"."+a.name] == ""
@@ -456,6 +484,15 @@ func (p passage) followKeyTrigger(a attachment) (attachment, bool) {
 		a.table, _, _ = strings.Cut(referenced, " ")
 	}
 	return a, true
+}
+
+// ours returns the name of a table of PEPhub's that is written with its schema, or "" for any other table.
+func (p passage) ours(table string) string {
+	name, ok := strings.CutPrefix(table, p.schema+".")
+	if !ok {
+		return ""
+	}
+	return name
 }
 
 // survives reports whether an attachment to a table that stays can live with what becomes of the columns that it needs.
@@ -542,7 +579,7 @@ func (c *carried) keep(p passage, a, now attachment) {
 		}
 	case k.name == "sequence options" && p.overflows(now):
 		c.lost = append(c.lost, a)
-	case k.name != "owner" && k.make != "" && (now != a || p.remade[a.table] || k.again && p.forgets(a, c.before)):
+	case k.name != "owner" && k.name != "enum owner" && k.make != "" && (now != a || p.remade[a.table] || k.again && p.forgets(a, c.before)):
 		if !a.may {
 			c.lost = append(c.lost, a)
 		}
@@ -557,14 +594,14 @@ func (c *carried) keep(p passage, a, now attachment) {
 			now.definition = respelt
 		}
 	}
-	if k.name != "owner" || !p.remade[a.table] {
+	if k.name != "owner" && k.name != "enum owner" || !p.remade[a.table] {
 		c.after = append(c.after, now)
 	}
 }
 
 // forgets reports whether a step, or PostgreSQL when it changes the type of a column, may make anew what a setting is on.
 func (p passage) forgets(a attachment, attached []attachment) bool {
-	_, on, _ := strings.Cut(a.on, ".")
+	on := p.ours(a.on)
 	switch {
 	case a.kind == "column storage" || a.kind == "column compression":
 		return p.retypes(a.table, a.column)
@@ -666,7 +703,7 @@ func (c *carried) covers(p passage, a attachment) bool {
 		}
 	}
 	for _, sources := range p.archives {
-		if slices.Contains(sources, object) && (a.kind == "grant" || a.kind == "sequence grant") {
+		if slices.Contains(sources, object) && a.kind == "grant" && a.name == "SELECT" {
 			return true
 		}
 	}

@@ -18,7 +18,7 @@ func carryBetween(t *testing.T, from, to int, attached ...attachment) carried {
 		t.Fatal(err)
 	}
 	at, _ := steps.find(from)
-	return steps.passage(schema.Database{Shape: at.Shape}, nil, from, to).carry(attached)
+	return steps.passage(schema.Database{Schema: "public", Shape: at.Shape}, nil, from, to).carry(attached)
 }
 
 func on(table string, a attachment) attachment {

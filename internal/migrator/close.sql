@@ -12,10 +12,11 @@ BEGIN
         JOIN pg_class AS c ON c.relnamespace = n.oid
         CROSS JOIN LATERAL aclexplode(c.relacl) AS a
         WHERE n.nspname = current_setting('pephub_migrate.schema')
+            AND c.xmin = pg_current_xact_id()::xid -- not an archive from before
             AND (c.relname = ANY ('{{new}}'::name[]) OR c.relkind = 'S' AND c.relname = ANY ('{{new sequences}}'::name[]))
             AND a.grantee <> c.relowner
     LOOP
-        EXECUTE format('REVOKE ALL ON %s %s FROM %s', own.kind, own.relation, own.grantee);
+        EXECUTE format('REVOKE ALL ON %s %s FROM %s CASCADE', own.kind, own.relation, own.grantee);
     END LOOP;
 END
 $do$;

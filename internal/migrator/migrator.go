@@ -203,7 +203,7 @@ func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Data
 	if outcome.Progress, outcome.Rows, err = m.run(ctx, conn, at.step, watcher); err != nil {
 		return outcome, err
 	}
-	results, err := execute(ctx, conn, m.after(u), m.reader.SQL(), m.attachedSQL())
+	results, err := execute(ctx, conn, m.after(u), m.reader.SQL(), m.attachedSQL(true))
 	if err != nil {
 		return outcome, err
 	}

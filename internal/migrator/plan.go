@@ -55,7 +55,7 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assess
 	stages = append(stages, m.after(u)...)
 	stages = append(stages,
 		stage{"Is the result what it should be?", m.expect(m.result(u.db, u.at), m.wanted(), "the result is not what it should be") +
-			u.carried.expectSQL(m.attachedSQL()) + endOfPlanSQL()})
+			u.carried.expectSQL(m.attachedSQL(true)) + endOfPlanSQL()})
 	parts := []string{found.summary(sizes)}
 	for _, s := range stages {
 		if s.sql != "" {
@@ -86,7 +86,7 @@ BEGIN
         RAISE EXCEPTION 'this could run with your rights: %%', planted USING HINT = 'connect as the owner of the tables';
     END IF;
 END
-`, literal(u.carried.fingerprint()), fingerprintSQL([]string{linesSQL(m.attachedSQL())}, "true"), m.plantedSQL())) + ";\n"
+`, literal(u.carried.fingerprint()), fingerprintSQL([]string{linesSQL(m.attachedSQL(true))}, "true"), m.plantedSQL(true))) + ";\n"
 }
 
 func title(text string) string {

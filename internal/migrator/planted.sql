@@ -25,21 +25,37 @@ trusted AS ( -- roles that can do all that the login role can
     FROM login, pg_roles AS r
     WHERE r.rolsuper OR pg_has_role(r.oid, login.oid, 'MEMBER')
 ),
-acts AS ( -- whether the login role can act as the owner of the tables; one that cannot only asks
-    SELECT coalesce(bool_and(pg_has_role(login.oid, o.relowner, 'MEMBER')), true) AS yes FROM ours AS o, login WHERE NOT o.archive
+acts AS ( -- whether the login role can act as an owner of the tables, or means to write anyway; one that cannot only asks
+    SELECT {{writes}} OR coalesce(bool_or(pg_has_role(login.oid, o.relowner, 'MEMBER')), true) AS yes FROM ours AS o, login WHERE NOT o.archive
 ),
 powerful AS ( -- whether the login role can do more than the owner of the tables
     SELECT acts.yes AND EXISTS (SELECT FROM ours WHERE relowner NOT IN (SELECT oid FROM trusted)) AS yes FROM acts
 ),
-extended AS (
-    SELECT classid, objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
+advice AS (
+    SELECT CASE WHEN yes THEN 'connect as the owner of the tables, or drop it' ELSE 'drop it' END AS text FROM powerful
+),
+enums AS ( -- which run no code
+    SELECT t.oid
+    FROM pg_type AS t
+    JOIN pg_namespace AS n ON n.oid = t.typnamespace
+    WHERE n.nspname = current_setting('pephub_migrate.schema') AND t.typname = ANY ('{{enums}}'::name[]) AND t.typtype = 'e'
+),
+extended (classid, objid) AS ( -- what belongs to an extension, and to nobody with fewer rights: who owns an extension may add to it
+    SELECT d.classid, d.objid
+    FROM pg_depend AS d
+    LEFT JOIN pg_proc AS f ON d.classid = 'pg_proc'::regclass AND f.oid = d.objid
+    LEFT JOIN pg_operator AS x ON d.classid = 'pg_operator'::regclass AND x.oid = d.objid
+    LEFT JOIN pg_type AS t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
+    LEFT JOIN pg_opclass AS c ON d.classid = 'pg_opclass'::regclass AND c.oid = d.objid
+    LEFT JOIN pg_opfamily AS a ON d.classid = 'pg_opfamily'::regclass AND a.oid = d.objid
+    WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+        AND coalesce(f.proowner, x.oprowner, t.typowner, c.opcowner, a.opfowner) IN (SELECT oid FROM trusted)
 ),
 found (object, remedy) AS (
-    SELECT pg_describe_object('pg_proc'::regclass, f.oid, 0), 'connect as the owner of the tables, or drop it'
-    FROM powerful, pg_proc AS f
+    SELECT pg_describe_object('pg_proc'::regclass, f.oid, 0), advice.text
+    FROM advice, powerful, pg_proc AS f
     WHERE f.pronamespace IN (SELECT oid FROM path)
         AND f.proowner NOT IN (SELECT oid FROM trusted)
-        AND ('pg_proc'::regclass, f.oid) NOT IN (SELECT classid, objid FROM extended)
         AND (
             powerful.yes
             OR f.proname ~ '^pephub_migrate'
@@ -47,36 +63,34 @@ found (object, remedy) AS (
         )
 
     UNION ALL
-    SELECT pg_describe_object('pg_operator'::regclass, x.oid, 0), 'connect as the owner of the tables, or drop it'
-    FROM pg_operator AS x
+    SELECT pg_describe_object('pg_operator'::regclass, x.oid, 0), advice.text
+    FROM advice, pg_operator AS x
     WHERE x.oprnamespace IN (SELECT oid FROM path)
         AND x.oprowner NOT IN (SELECT oid FROM trusted)
-        AND ('pg_operator'::regclass, x.oid) NOT IN (SELECT classid, objid FROM extended)
 
     UNION ALL
-    SELECT pg_describe_object('pg_cast'::regclass, k.oid, 0), 'connect as the owner of the tables, or drop it'
-    FROM powerful, pg_cast AS k
+    SELECT pg_describe_object('pg_cast'::regclass, k.oid, 0), advice.text
+    FROM advice, powerful, pg_cast AS k
     JOIN pg_proc AS f ON f.oid = k.castfunc AND f.proowner NOT IN (SELECT oid FROM trusted)
-    WHERE powerful.yes AND ('pg_cast'::regclass, k.oid) NOT IN (SELECT classid, objid FROM extended)
+    WHERE powerful.yes
 
     UNION ALL
-    SELECT pg_describe_object('pg_type'::regclass, t.oid, 0), 'connect as the owner of the tables, or drop it'
-    FROM powerful, pg_type AS t
+    SELECT pg_describe_object('pg_type'::regclass, t.oid, 0), advice.text
+    FROM advice, powerful, pg_type AS t
     LEFT JOIN pg_class AS c ON c.oid = t.typrelid
     WHERE powerful.yes
         AND t.typnamespace IN (SELECT oid FROM path)
         AND t.typowner NOT IN (SELECT oid FROM trusted)
-        AND t.typname <> ALL ('{{enums}}'::name[])
+        AND t.oid NOT IN (SELECT oid FROM enums)
         AND t.typcategory <> 'A'
         AND coalesce(c.relkind, 'c') = 'c' -- not that of a table's rows
-        AND ('pg_type'::regclass, t.oid) NOT IN (SELECT classid, objid FROM extended)
 
     -- Expressions of indexes, constraints and defaults.
     UNION ALL
     SELECT DISTINCT
         pg_describe_object(e.classid, e.objid, 0) || ', which uses ' || pg_describe_object(d.refclassid, d.refobjid, 0),
-        'connect as the owner of the tables, or drop it'
-    FROM powerful, (
+        advice.text
+    FROM advice, powerful, (
         SELECT 'pg_class'::regclass AS classid, i.indexrelid AS objid FROM pg_index AS i JOIN ours AS o ON o.oid = i.indrelid
         UNION ALL
         SELECT 'pg_constraint'::regclass, k.oid
@@ -86,18 +100,17 @@ found (object, remedy) AS (
         SELECT 'pg_attrdef'::regclass, f.oid FROM pg_attrdef AS f JOIN ours AS o ON o.oid = f.adrelid
     ) AS e
     JOIN pg_depend AS d ON d.classid = e.classid AND d.objid = e.objid
-    LEFT JOIN pg_type AS t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
     WHERE powerful.yes
         AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_opclass'::regclass, 'pg_opfamily'::regclass)
         AND d.deptype = 'n'
-        AND coalesce(t.typname <> ALL ('{{enums}}'::name[]), true)
+        AND NOT (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (SELECT oid FROM enums))
         AND (d.refclassid, d.refobjid) NOT IN (SELECT classid, objid FROM extended)
 
     -- A foreign key compares through the cast of its column's type, and what it changes in another table runs triggers there.
     UNION ALL
     SELECT DISTINCT
         pg_describe_object('pg_constraint'::regclass, k.oid, 0) || ', whose column is of type ' || a.atttypid::regtype,
-        format('connect as the owner of the tables, or ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname)
+        format('connect as the owner of the tables, or: ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname)
     FROM powerful, pg_constraint AS k
     JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
     JOIN pg_type AS t ON t.oid = a.atttypid
@@ -106,7 +119,7 @@ found (object, remedy) AS (
     UNION ALL
     SELECT DISTINCT
         pg_describe_object('pg_trigger'::regclass, g.oid, 0),
-        format('connect as the owner of the tables, or ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname)
+        format('connect as the owner of the tables, or: ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname)
     FROM powerful, pg_constraint AS k
     JOIN pg_trigger AS g ON g.tgrelid = k.conrelid AND NOT g.tgisinternal
     JOIN pg_proc AS f ON f.oid = g.tgfoid AND f.proowner NOT IN (SELECT oid FROM trusted)
@@ -119,8 +132,8 @@ found (object, remedy) AS (
     FROM ours AS o
     WHERE o.archive AND o.relkind <> 'r'
     UNION ALL
-    SELECT pg_describe_object(x.classid, x.objid, 0), 'connect as the owner of the tables, or drop it'
-    FROM powerful, ours AS o
+    SELECT pg_describe_object(x.classid, x.objid, 0), advice.text
+    FROM advice, powerful, ours AS o
     JOIN (
         SELECT 'pg_trigger'::regclass AS classid, oid AS objid, tgrelid AS relation FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D'
         UNION ALL

@@ -70,7 +70,7 @@ func archiveSQL(archive, schema string, put []attachment) string {
 	if len(put) == 0 {
 		return ""
 	}
-	body := fmt.Sprintf("\nBEGIN\n    IF to_regclass(%s) IS NOT NULL THEN\n", literal(schema+"."+archive))
+	body := fmt.Sprintf("\nBEGIN\n    IF EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(%s) AND xmin = pg_current_xact_id()::xid) THEN\n", literal(schema+"."+archive))
 	for _, a := range put {
 		body += "        " + a.makeSQL(schema)
 	}

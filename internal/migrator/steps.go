@@ -199,10 +199,13 @@ func takeCosts(shape schema.Shape) (costs, error) {
 	return taken, nil
 }
 
-// takeMoves takes "from <new object>: <object>, <object>", "moved <object>: <object>", "refilled table <table>" and
-// "distinct column <column>: <columns>" out of a snapshot.
+// takeMoves takes "from <new object>: <object>, <object>", "moved <object>: <object>", "refilled table <table>",
+// "distinct column <column>: <columns>" and "merged column <column>: <tables>" out of a snapshot.
 func takeMoves(shape schema.Shape) moves {
-	taken := moves{from: map[string][]string{}, moved: map[string]string{}, refilled: map[string]bool{}, distinct: map[string]string{}}
+	taken := moves{
+		from: map[string][]string{}, moved: map[string]string{}, refilled: map[string]bool{}, distinct: map[string]string{},
+		merged: map[string][]string{},
+	}
 	for line, value := range shape {
 		kind, object, _ := strings.Cut(line, " ")
 		of, name, _ := strings.Cut(object, " ")
@@ -215,6 +218,8 @@ func takeMoves(shape schema.Shape) moves {
 			taken.moved[object] = of + " " + value
 		case "refilled":
 			taken.refilled[name] = true
+		case "merged":
+			taken.merged[name] = strings.Split(value, ", ")
 		case "distinct":
 			taken.distinct[name] = value
 		default:

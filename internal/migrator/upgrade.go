@@ -8,6 +8,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -111,7 +112,7 @@ func (m *Migrator) prepare(ctx context.Context, conn *pgconn.PgConn, db schema.D
 	if tables := present(db); len(tables) > 0 {
 		lock += schema.Fill(actAsSQL, m.steps.snapshots()) + keepSQL(db.Schema, tables)
 	}
-	queries := m.questions(u)
+	queries := []string{m.attachedSQL(true), m.plantedSQL(true)}
 	results, err := conn.Exec(ctx, lock+m.reader.SQL()+";\n"+strings.Join(queries, ";\n")).ReadAll()
 	if err != nil {
 		return u, passing(fmt.Errorf("look at the tables under a lock: %w", err))
@@ -143,7 +144,7 @@ func keepSQL(schemaName string, tables []string) string {
 // examine is prepare for whom only asks: it takes no lock.
 func (m *Migrator) examine(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) (upgrade, error) {
 	u := m.upgradeOf(db, at)
-	answers, err := schema.Ask(ctx, conn, m.questions(u)...)
+	answers, err := schema.Ask(ctx, conn, m.attachedSQL(false), m.plantedSQL(false))
 	if err != nil {
 		return u, fmt.Errorf("look for what is attached to the tables: %w", err)
 	}
@@ -156,23 +157,14 @@ func (m *Migrator) upgradeOf(db schema.Database, at position) upgrade {
 	return upgrade{db: db, at: at, from: from, pending: m.steps.between(at.step, m.target.Number)}
 }
 
-// questions returns the queries whose answers decide takes.
-func (m *Migrator) questions(u upgrade) []string {
-	return append([]string{m.attachedSQL(), m.plantedSQL()}, m.distinctSQL(u)...)
-}
-
-// decide returns the whole of what is to be done, or an error that names what stands in the way. Within a transaction, no
-// table that makes way for the steps can be filled from then on.
+// decide returns the whole of what is to be done, or an error that names what stands in the way. answers are those to
+// attachedSQL and plantedSQL. Within a transaction, no table that makes way for the steps can be filled from then on.
 func (m *Migrator) decide(ctx context.Context, conn *pgconn.PgConn, u upgrade, answers []*pgconn.Result) (upgrade, error) {
 	attached, err := parseAttached(answers[0])
 	if err != nil {
 		return u, err
 	}
 	planted, err := parseObstacles(answers[1:2])
-	if err != nil {
-		return u, err
-	}
-	equal, err := parseObstacles(answers[2:])
 	if err != nil {
 		return u, err
 	}
@@ -190,30 +182,76 @@ func (m *Migrator) decide(ctx context.Context, conn *pgconn.PgConn, u upgrade, a
 	if len(u.carried.unfit) > 0 && len(u.pending) > 0 {
 		return u, &ObstacleError{Class: ErrUnrecognised, Obstacles: obstacles(u.carried.unfit, u.db.Schema)}
 	}
-	if found := append(equal, obstacles(u.carried.lost, u.db.Schema)...); len(found) > 0 {
+	found, err := m.askRows(ctx, conn, u, attached)
+	if err != nil {
+		return u, err
+	}
+	if found = append(found, obstacles(u.carried.lost, u.db.Schema)...); len(found) > 0 {
 		return u, &ObstacleError{Class: ErrAttached, Obstacles: found}
 	}
 	return u, nil
 }
 
-// attachedSQL returns the query for what operators have attached to the tables.
-func (m *Migrator) attachedSQL() string { return schema.Fill(attachedSQL, m.steps.snapshots()) }
+// attachedSQL returns the query for what operators have attached to the tables. writes says whether it is for a
+// transaction that changes the database, or a plan.
+func (m *Migrator) attachedSQL(writes bool) string {
+	return strings.ReplaceAll(schema.Fill(attachedSQL, m.steps.snapshots()), "{{writes}}", strconv.FormatBool(writes))
+}
 
-// plantedSQL returns the query for what could run with the rights of the login role.
-func (m *Migrator) plantedSQL() string {
+// plantedSQL returns the query for what could run with the rights of the login role. writes is as for attachedSQL.
+func (m *Migrator) plantedSQL(writes bool) string {
 	archives := map[string]bool{}
 	for _, step := range m.steps {
 		for archive := range step.costs.archives {
 			archives[archive] = true
 		}
 	}
-	return strings.ReplaceAll(schema.Fill(plantedSQL, m.steps.snapshots()), "{{archives}}",
-		"{"+strings.Join(slices.Sorted(maps.Keys(archives)), ",")+"}")
+	return strings.NewReplacer(
+		"{{archives}}", "{"+strings.Join(slices.Sorted(maps.Keys(archives)), ",")+"}", "{{writes}}", strconv.FormatBool(writes),
+	).Replace(schema.Fill(plantedSQL, m.steps.snapshots()))
 }
 
-// distinctSQL returns the queries for rows whose values must be distinct before a pending step and are not: columns object,
-// remedy.
-func (m *Migrator) distinctSQL(u upgrade) []string {
+// askRows looks for rows that keep a pending step from running: columns object, remedy.
+func (m *Migrator) askRows(ctx context.Context, conn *pgconn.PgConn, u upgrade, attached []attachment) ([]Obstacle, error) {
+	queries := append(m.distinctSQL(u, attached), m.mergedSQL(u, attached)...)
+	if len(queries) == 0 {
+		return nil, nil
+	}
+	results, err := schema.Ask(ctx, conn, queries...)
+	if err != nil {
+		return nil, fmt.Errorf("look for rows that stand in the way: %w", err)
+	}
+	return parseObstacles(results)
+}
+
+// has returns a test for whether a table has an attachment of a kind.
+func has(attached []attachment, kind, table string) bool {
+	return slices.ContainsFunc(attached, func(a attachment) bool { return a.kind == kind && a.table == table })
+}
+
+// mergedSQL returns the queries for foreign keys of other tables that refer to rows which a pending step makes one.
+func (m *Migrator) mergedSQL(u upgrade, attached []attachment) []string {
+	var queries []string
+	for _, step := range u.pending {
+		for column, tables := range step.moves.merged {
+			table, name, _ := strings.Cut(column, ".")
+			for _, a := range attached {
+				if _, ok := u.db.Shape["column "+column]; !ok || a.kind != "foreign key" || !slices.Contains(tables, a.table) || has(attached, "row security", table) {
+					continue
+				}
+				o := a.obstacle(u.db.Schema)
+				queries = append(queries, fmt.Sprintf(
+					"SELECT %s, %s FROM ONLY %s.%s TABLESAMPLE SYSTEM (100) GROUP BY %[5]s HAVING count(*) > 1 LIMIT 1",
+					literal(o.Object+", rows of which become one"), literal(o.Remedy), u.db.Schema, table, name))
+			}
+		}
+	}
+	return queries
+}
+
+// distinctSQL returns the queries for rows whose values must be distinct before a pending step and are not. Where policies hide
+// rows from some, they are left for the step to find.
+func (m *Migrator) distinctSQL(u upgrade, attached []attachment) []string {
 	if m.config.Action == config.Down {
 		return nil
 	}
@@ -223,7 +261,8 @@ func (m *Migrator) distinctSQL(u upgrade) []string {
 	}
 	var queries []string
 	for _, column := range slices.Sorted(maps.Keys(declared)) {
-		if _, ok := u.db.Shape["column "+column]; !ok {
+		of, _, _ := strings.Cut(column, ".")
+		if _, ok := u.db.Shape["column "+column]; !ok || has(attached, "row security", of) && m.config.Action != config.Up {
 			continue
 		}
 		table, name, _ := strings.Cut(column, ".")

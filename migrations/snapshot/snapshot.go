@@ -49,7 +49,7 @@ func Write(ctx context.Context, conn *pgconn.PgConn, file string) error {
 	for line := range strings.Lines(string(old)) {
 		kind, rest, _ := strings.Cut(line, " ")
 		archive, _, _ := strings.Cut(rest, ":")
-		if slices.Contains([]string{"alembic_version:", "oldest_step:", "work", "from", "moved", "refilled", "distinct"}, kind) || kind == "archive" && speaksOf(string(up), archive) {
+		if slices.Contains([]string{"alembic_version:", "oldest_step:", "work", "from", "moved", "refilled", "distinct", "merged"}, kind) || kind == "archive" && speaksOf(string(up), archive) {
 			text.WriteString(line)
 		}
 	}
