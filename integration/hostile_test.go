@@ -194,7 +194,7 @@ func TestPlantedCodeDoesNotRun(t *testing.T) {
 			CREATE INDEX mine ON samples (evil(sample::text)); RESET ROLE`, owner))
 		migrate(t, environment(db, "POSTGRES_USER", owner, "POSTGRES_PASSWORD", otherPassword)).want(t, 0)
 	})
-	t.Run("beside a table of a stranger's", func(t *testing.T) {
+	t.Run("beside a table of a stranger", func(t *testing.T) {
 		t.Parallel()
 		db, owner, mallory := hostile(t, "0.11.1")
 		conn := connect(t, db)
