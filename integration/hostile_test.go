@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -168,6 +169,13 @@ func TestPlantedCodeDoesNotRun(t *testing.T) {
 				CREATE CAST (mood AS integer) WITH FUNCTION f(mood) AS IMPLICIT; CREATE TABLE moods (m mood REFERENCES samples (id))`,
 				`DROP TABLE moods; DROP TYPE mood CASCADE; DROP DOMAIN evils`, "constraint moods_m_fkey on table public.moods, whose column is of type public.mood",
 			},
+			{ // the planner runs what has no argument
+				`CREATE STATISTICS mine ON (evil('x')), (sample_name) FROM samples`, `DROP STATISTICS mine`, "statistics object public.mine, which uses function public.evil(text)",
+			},
+			{
+				`CREATE TABLE b (v varchar UNIQUE); CREATE UNIQUE INDEX own ON projects (name); ALTER TABLE b ADD CONSTRAINT mine FOREIGN KEY (v) REFERENCES projects (name) ON UPDATE CASCADE`,
+				`DROP TABLE b; DROP INDEX own`, "constraint mine on table public.b, which changes its table when a key of PEPhub's changes",
+			},
 			{ // by the name of PEPhub's own type, in another schema
 				`CREATE FUNCTION extensions.evil(varchar) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''public.planted_calls''); RETURN true; END';
 				CREATE DOMAIN extensions.updatetypes AS varchar CHECK (extensions.evil(VALUE)); CREATE INDEX mine ON projects ((digest::extensions.updatetypes::varchar))`,
@@ -211,6 +219,48 @@ func TestPlantedCodeDoesNotRun(t *testing.T) {
 		}
 		wantNoCalls(t, db)
 	})
+	t.Run("in an index of a version table", func(t *testing.T) {
+		t.Parallel()
+		db, owner, _ := hostile(t, "0.8.0")
+		migrate(t, environment(db)).want(t, 0)
+		conn := connect(t, db)
+		execute(t, conn, fmt.Sprintf(`SET search_path = public; CREATE SEQUENCE planted_calls; GRANT ALL ON SEQUENCE planted_calls TO PUBLIC;
+			ALTER TABLE schema_migrations OWNER TO %[1]q; SET ROLE %[1]q;
+			CREATE FUNCTION evil(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''public.planted_calls''); RETURN $1; END';
+			CREATE INDEX ON schema_migrations ((evil(version::integer))); CREATE STATISTICS mine ON (evil(1)), version FROM schema_migrations; RESET ROLE;
+			SELECT setval('planted_calls', 1, false)`, owner))
+		for _, action := range []string{"check", "wait", "plan", "up"} {
+			migrate(t, environment(db, "MIGRATE_ACTION", action)).want(t, 6, "schema_migrations belongs to another program")
+		}
+		wantNoCalls(t, db)
+	})
+	t.Run("in a leftover", func(t *testing.T) {
+		t.Parallel()
+		db, _, mallory := hostile(t, "0.11.0")
+		conn := connect(t, db)
+		execute(t, conn, fmt.Sprintf(`SET search_path = public; CREATE SEQUENCE planted_calls; GRANT ALL ON SEQUENCE planted_calls TO PUBLIC; SET ROLE %[1]q;
+			CREATE FUNCTION extensions.evil(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''public.planted_calls''); RETURN $1; END';
+			CREATE TABLE bedbase_stats (id serial PRIMARY KEY, gse varchar NOT NULL, gsm varchar NOT NULL,
+				sample_name varchar, genome varchar, last_update_date varchar, submission_date varchar);
+			CREATE INDEX mine ON bedbase_stats ((extensions.evil(id))); RESET ROLE; SELECT setval('planted_calls', 1, false)`, mallory))
+		for _, action := range []string{"check", "wait", "plan", "up"} {
+			migrate(t, environment(db, "MIGRATE_ACTION", action, "WAIT_TIMEOUT", "2s")).want(t, 6, "index public.mine, which uses function extensions.evil(integer)")
+		}
+		wantNoCalls(t, db)
+	})
+	t.Run("in an open transaction", func(t *testing.T) {
+		t.Parallel()
+		db, owner, _ := hostile(t, "0.8.0")
+		execute(t, connect(t, db), "CREATE SEQUENCE public.planted_calls; GRANT ALL ON SEQUENCE public.planted_calls TO PUBLIC")
+		attacker := connectAs(t, db, owner)
+		execute(t, attacker, `BEGIN;
+			CREATE FUNCTION public.planted(varchar, varchar) RETURNS text LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''public.planted_calls''); RETURN NULL; END';
+			CREATE OPERATOR public.|| (FUNCTION = public.planted, LEFTARG = varchar, RIGHTARG = varchar)`)
+		migrate(t, environment(db, "WAIT_TIMEOUT", "2s", "LOCK_TIMEOUT", "500ms")).want(t, 11, "transactions are open that may have made functions", "of role "+owner)
+		execute(t, attacker, "COMMIT")
+		migrate(t, environment(db)).want(t, 6, "operator public.||(character varying,character varying)")
+		wantNoCalls(t, db)
+	})
 	t.Run("on the version tables", func(t *testing.T) {
 		t.Parallel()
 		db, owner, _ := hostile(t, "0.8.0")
@@ -226,4 +276,17 @@ func TestPlantedCodeDoesNotRun(t *testing.T) {
 		wantNoCalls(t, db)
 		wantRows(t, db, "SELECT tgenabled::text FROM pg_trigger WHERE tgname = 'mine'", "O")
 	})
+}
+
+// connectAs is connect for another role.
+func connectAs(t *testing.T, database, role string) *pgx.Conn {
+	t.Helper()
+	config := connect(t, database).Config().Copy()
+	config.User, config.Password = role, otherPassword
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
 }

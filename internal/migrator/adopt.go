@@ -30,6 +30,10 @@ func (m *Migrator) nameUndecided(ctx context.Context, conn *pgconn.PgConn, db sc
 	}
 	ctx, cancel := m.briefly(ctx)
 	defer cancel()
+	if err := m.refusePlanted(ctx, conn); err != nil {
+		m.log.Warn("projects whose schema is undecided are not looked for", "reason", err)
+		return
+	}
 	rows, err := schema.AskTable(ctx, conn, 1, fmt.Sprintf(`
 		SELECT p.namespace || '/' || p.name || ':' || p.tag
 		FROM ONLY %[1]s.projects AS p TABLESAMPLE SYSTEM (100)
@@ -99,6 +103,9 @@ func (s Steps) sortOut(leftovers schema.Shape, full []string, target int) (clear
 func (m *Migrator) settle(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) (position, error) {
 	if at.ifEmpty == nil {
 		return at, nil
+	}
+	if err := m.refusePlanted(ctx, conn); err != nil {
+		return at, err
 	}
 	full, err := filled(ctx, conn, db.Schema, at.ifEmpty.leftovers)
 	if err != nil || len(full) > 0 {

@@ -508,7 +508,7 @@ func (p passage) survives(a attachment) bool {
 		}
 		switch a.kind {
 		case "index", "statistics":
-			if now == "json" { // which has no operators
+			if now == "json" || strings.Contains(a.definition, "int8_") || strings.Contains(a.definition, "int4_") { // no operators for the type
 				return false
 			}
 		case "expression index", "expression statistics":

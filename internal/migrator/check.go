@@ -117,7 +117,7 @@ func (m *Migrator) assessOnce(ctx context.Context, conn *pgconn.PgConn) (assessm
 // passing makes it worth another attempt that a table is gone since the look, or that one which a look without the lock has
 // just seen is not known yet to the session that looks: another instance has just migrated.
 func passing(err error) error {
-	if postgres.IsUndefinedTable(err) {
+	if postgres.IsUndefinedTable(err) || postgres.IsOfAnotherKind(err) {
 		return fmt.Errorf("%w: %w", postgres.ErrBusy, err)
 	}
 	return err

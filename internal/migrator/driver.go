@@ -25,7 +25,6 @@ type driver struct {
 	watcher *watcher
 	steps   Steps
 	version int   // the step reached, or database.NilVersion
-	target  int   // the step to reach
 	taken   int   // how many steps were taken
 	rows    int64 // how many rows the statements of all steps have written
 

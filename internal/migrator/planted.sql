@@ -98,6 +98,8 @@ found (object, remedy) AS (
         WHERE k.conrelid IN (SELECT oid FROM ours) OR k.confrelid IN (SELECT oid FROM ours)
         UNION ALL
         SELECT 'pg_attrdef'::regclass, f.oid FROM pg_attrdef AS f JOIN ours AS o ON o.oid = f.adrelid
+        UNION ALL
+        SELECT 'pg_statistic_ext'::regclass, s.oid FROM pg_statistic_ext AS s JOIN ours AS o ON o.oid = s.stxrelid
     ) AS e
     JOIN pg_depend AS d ON d.classid = e.classid AND d.objid = e.objid
     WHERE powerful.yes
@@ -106,7 +108,7 @@ found (object, remedy) AS (
         AND NOT (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (SELECT oid FROM enums))
         AND (d.refclassid, d.refobjid) NOT IN (SELECT classid, objid FROM extended)
 
-    -- A foreign key compares through the cast of its column's type, and what it changes in another table runs triggers there.
+    -- A foreign key compares through the cast of its column's type.
     UNION ALL
     SELECT DISTINCT
         pg_describe_object('pg_constraint'::regclass, k.oid, 0) || ', whose column is of type ' || a.atttypid::regtype,
@@ -116,15 +118,16 @@ found (object, remedy) AS (
     JOIN pg_type AS t ON t.oid = a.atttypid
     WHERE powerful.yes AND k.contype = 'f' AND k.confrelid IN (SELECT oid FROM ours)
         AND t.typnamespace <> 'pg_catalog'::regnamespace AND t.typowner NOT IN (SELECT oid FROM trusted)
+    -- What a step's UPDATE does to another table may go on from there, to a trigger that runs at the commit.
     UNION ALL
-    SELECT DISTINCT
-        pg_describe_object('pg_trigger'::regclass, g.oid, 0),
-        format('connect as the owner of the tables, or: ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname)
-    FROM powerful, pg_constraint AS k
-    JOIN pg_trigger AS g ON g.tgrelid = k.conrelid AND NOT g.tgisinternal
-    JOIN pg_proc AS f ON f.oid = g.tgfoid AND f.proowner NOT IN (SELECT oid FROM trusted)
-    WHERE powerful.yes AND k.contype = 'f' AND k.confrelid IN (SELECT oid FROM ours) AND k.conrelid NOT IN (SELECT oid FROM ours)
-        AND (k.confupdtype <> 'a' AND k.confupdtype <> 'r' OR k.confdeltype <> 'a' AND k.confdeltype <> 'r')
+    SELECT
+        pg_describe_object('pg_constraint'::regclass, k.oid, 0) || ', which changes its table when a key of PEPhub''s changes',
+        format('connect as the owner of the table, or: ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname)
+    FROM pg_constraint AS k
+    JOIN pg_class AS c ON c.oid = k.conrelid
+    WHERE k.contype = 'f' AND k.confrelid IN (SELECT oid FROM ours) AND k.conrelid NOT IN (SELECT oid FROM ours)
+        AND k.confupdtype NOT IN ('a', 'r')
+        AND c.relowner NOT IN (SELECT oid FROM trusted)
 
     -- An archive that is none: the way down reads it, and deletes from it.
     UNION ALL

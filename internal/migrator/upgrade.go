@@ -168,15 +168,20 @@ func (m *Migrator) decide(ctx context.Context, conn *pgconn.PgConn, u upgrade, a
 	if err != nil {
 		return u, err
 	}
+	if len(planted) > 0 {
+		return u, &ObstacleError{Class: ErrPlanted, Obstacles: planted}
+	}
+	if len(u.at.leftovers) > 0 {
+		if err := m.refusePlanted(ctx, conn); err != nil {
+			return u, err
+		}
+	}
 	full, err := filled(ctx, conn, u.db.Schema, u.at.leftovers)
 	if err != nil {
 		return u, err
 	}
 	if u.clearing, err = m.steps.sortOut(u.at.leftovers, full, m.target.Number); err != nil {
 		return u, err
-	}
-	if len(planted) > 0 {
-		return u, &ObstacleError{Class: ErrPlanted, Obstacles: planted}
 	}
 	u.carried = m.steps.passage(u.db, slices.Concat(u.clearing.drop, u.clearing.types), u.at.step, m.target.Number).carry(attached)
 	if len(u.carried.unfit) > 0 && len(u.pending) > 0 {
@@ -217,11 +222,28 @@ func (m *Migrator) askRows(ctx context.Context, conn *pgconn.PgConn, u upgrade, 
 	if len(queries) == 0 {
 		return nil, nil
 	}
+	if err := m.refusePlanted(ctx, conn); err != nil {
+		return nil, err
+	}
 	results, err := schema.Ask(ctx, conn, queries...)
 	if err != nil {
 		return nil, fmt.Errorf("look for rows that stand in the way: %w", err)
 	}
 	return parseObstacles(results)
+}
+
+// refusePlanted returns an error if something is planted. It stands before every look at rows: to plan a query on a table is to
+// run an immutable function in an expression of one of its indexes or statistics.
+func (m *Migrator) refusePlanted(ctx context.Context, conn *pgconn.PgConn) error {
+	results, err := schema.Ask(ctx, conn, m.plantedSQL(true))
+	if err != nil {
+		return fmt.Errorf("look for what is planted: %w", err)
+	}
+	planted, err := parseObstacles(results)
+	if err == nil && len(planted) > 0 {
+		err = &ObstacleError{Class: ErrPlanted, Obstacles: planted}
+	}
+	return err
 }
 
 // has returns a test for whether a table has an attachment of a kind.

@@ -27,6 +27,8 @@ const (
 	deadlockDetected      = "40P01"
 	insufficientPrivilege = "42501"
 	undefinedTable        = "42P01"
+	wrongObjectType       = "42809"
+	featureNotSupported   = "0A000"
 	lockNotAvailable      = "55P03"
 	adminShutdown         = "57P01"
 	crashShutdown         = "57P02"
@@ -72,6 +74,11 @@ func IsLockTimeout(err error) bool { return sqlState(err) == lockNotAvailable }
 
 // IsUndefinedTable reports whether a statement named a table that is not there.
 func IsUndefinedTable(err error) bool { return sqlState(err) == undefinedTable }
+
+// IsOfAnotherKind reports whether a statement named a table, and found something else by that name.
+func IsOfAnotherKind(err error) bool {
+	return sqlState(err) == featureNotSupported || sqlState(err) == wrongObjectType
+}
 
 func isAgain(err error) bool { return errors.As(err, new(Again)) }
 

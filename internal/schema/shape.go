@@ -74,14 +74,22 @@ func owner(object, definition string) string {
 	kind, name, _ := strings.Cut(object, " ")
 	switch kind {
 	case "column", "constraint", "index":
-		name, _, _ = strings.Cut(name, ".")
-		return "table " + name
+		return "table " + tableOf(name)
 	case "sequence":
 		_, column, _ := strings.Cut(definition, " owned by ")
-		name, _, _ = strings.Cut(column, ".")
-		return "table " + name
+		return "table " + tableOf(column)
 	}
 	return object
+}
+
+// tableOf returns the name of the table in a name like "table.column", without its quotes.
+func tableOf(name string) string {
+	if quoted, ok := strings.CutPrefix(name, `"`); ok {
+		name, _, _ = strings.Cut(quoted, `".`)
+		return strings.ReplaceAll(name, `""`, `"`)
+	}
+	name, _, _ = strings.Cut(name, ".")
+	return name
 }
 
 // Difference is one object in which a database is not as it should be.
