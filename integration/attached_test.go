@@ -1172,7 +1172,9 @@ func TestOldArchivesStayAsTheyAre(t *testing.T) {
 	conn := connect(t, db)
 	one, other := db+"_one", db+"_other"
 	execute(t, conn, fmt.Sprintf("CREATE ROLE %q; CREATE ROLE %q", one, other))
-	t.Cleanup(func() { execute(t, connect(t, db), fmt.Sprintf("DROP OWNED BY %[1]q, %[2]q; DROP ROLE %[1]q, %[2]q", one, other)) })
+	t.Cleanup(func() {
+		execute(t, connect(t, db), fmt.Sprintf("DROP OWNED BY %[1]q, %[2]q; DROP ROLE %[1]q, %[2]q", one, other))
+	})
 	execute(t, conn, fmt.Sprintf(`CREATE TABLE archived_users (secret text);
 		GRANT SELECT ON users TO %[1]q WITH GRANT OPTION; GRANT SELECT ON archived_users TO %[2]q;
 		SET ROLE %[1]q; GRANT SELECT ON users TO %[2]q; RESET ROLE`, one, other))
