@@ -13,13 +13,20 @@ BEGIN
     PERFORM set_config('role', 'none', true);
     LOCK TABLE pg_proc, pg_operator, pg_cast IN SHARE ROW EXCLUSIVE MODE;
     LOOP
-        SELECT string_agg(format('pid %s of role %I', a.pid, a.usename), ', '), coalesce(others, array_agg(l.transactionid)) INTO open, others
-        FROM pg_locks AS l
-        JOIN pg_stat_activity AS a ON a.pid = l.pid
-        JOIN pg_roles AS r ON r.oid = a.usesysid AND NOT r.rolsuper
-        WHERE l.locktype = 'transactionid' AND l.granted AND l.mode = 'ExclusiveLock'
-            AND a.datname = current_database() AND a.pid <> pg_backend_pid()
-            AND (others IS NULL OR l.transactionid = ANY (others));
+        SELECT string_agg(t.who, ', '), coalesce(others, array_agg(t.xid)) INTO open, others
+        FROM (
+            SELECT l.transactionid AS xid, format('pid %s of role %I', a.pid, a.usename) AS who, a.usename AS role
+            FROM pg_locks AS l
+            JOIN pg_stat_activity AS a ON a.pid = l.pid
+            WHERE l.locktype = 'transactionid' AND l.granted AND l.mode = 'ExclusiveLock'
+                AND a.datname = current_database() AND a.pid <> pg_backend_pid()
+            UNION ALL
+            SELECT p.transaction, format('prepared transaction %L of role %I', p.gid, p.owner), p.owner
+            FROM pg_prepared_xacts AS p
+            WHERE p.database = current_database()
+        ) AS t
+        JOIN pg_roles AS r ON r.rolname = t.role AND NOT r.rolsuper
+        WHERE others IS NULL OR t.xid = ANY (others);
         EXIT WHEN open IS NULL;
         IF clock_timestamp() > until THEN
             RAISE EXCEPTION 'transactions are open that may have made functions: %', open
