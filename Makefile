@@ -29,7 +29,7 @@ endif
 # Never from the cache: Go does not know that the result depends on the Dockerfile and on the server.
 test: lint
 	eval "$$(integration/offline/prepare $(GO_IMAGE) $(POSTGRES_IMAGE))" && \
-	$(GO) test $(RACE) -count 1 -timeout 30m ./...
+	$(GO) test $(RACE) -count 1 -timeout 45m ./...
 	$(MAKE) image
 	integration/examples
 
@@ -51,7 +51,7 @@ proof:
 	eval "$$(integration/offline/prepare $(GO_IMAGE) $$(printf 'postgres:%s ' $$majors))" && \
 	$(GO) test -count 1 . ./migrations/... ./internal/migrator ./docs && \
 	for major in $$majors; do \
-		POSTGRES_VERSION=$$major $(GO) test -count 1 -timeout 30m ./integration -run '$(PROOF)' || exit 1; \
+		POSTGRES_VERSION=$$major $(GO) test -count 1 -timeout 45m ./integration -run '$(PROOF)' || exit 1; \
 	done && \
 	echo "The steps are proved on PostgreSQL" $$majors && \
 	$(GO) run ./bench step
