@@ -258,11 +258,11 @@ func TestNothingOfTheOperatorsGoesUnasked(t *testing.T) {
 		"statistics": {"0.8.0", "CREATE STATISTICS mine (dependencies) ON project_id, row_number FROM samples", "statistics public.mine on table samples"},
 		"users of mine": {
 			"0.8.0", `INSERT INTO users (namespace) VALUES ('twice'), ('twice');
-				CREATE TABLE mine (user_id integer REFERENCES users (id) ON DELETE CASCADE)`, "mine refers to users or their stars",
+				CREATE TABLE mine (user_id integer REFERENCES users (id) ON DELETE CASCADE)`, "foreign key mine_user_id_fkey of table public.mine, which refers to table users",
 		},
 		"stars of mine": {
 			"0.8.0", `INSERT INTO users (namespace) VALUES ('twice'), ('twice');
-				CREATE TABLE mine (u integer, p integer, FOREIGN KEY (u, p) REFERENCES stars ON DELETE CASCADE)`, "mine refers to users or their stars",
+				CREATE TABLE mine (u integer, p integer, FOREIGN KEY (u, p) REFERENCES stars ON DELETE CASCADE)`, "foreign key mine_u_p_fkey of table public.mine, which refers to table stars",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
