@@ -132,9 +132,8 @@ func endOfPlanSQL() string { return "INSERT INTO pg_temp.pephub_migrate_end VALU
 
 // placeSQL makes the settings that a look makes, whatever the search path is of whoever runs the plan.
 func placeSQL(db schema.Database) string {
-	quote := strings.NewReplacer("'", "''")
-	return fmt.Sprintf("SELECT set_config('pephub_migrate.schema', (parse_ident('%s'))[1], true),\n    set_config('pephub_migrate.path', '%s', true);\n",
-		quote.Replace(db.Schema), quote.Replace(db.Path))
+	return fmt.Sprintf("SELECT set_config('pephub_migrate.schema', (parse_ident(%s))[1], true),\n    set_config('pephub_migrate.path', %s, true);\n",
+		literal(db.Schema), literal(db.Path))
 }
 
 // guardSQL stops a plan that would drop a table with rows: that it is empty was seen without a lock. The name of the schema,
