@@ -183,7 +183,7 @@ func (a *attacher) grant(table string) string {
 func TestRandomAttachments(t *testing.T) {
 	t.Parallel()
 	makeSpace(t)
-	place := newPlace(t)
+	place := newCrowd(t)
 	for seed := range 8 * *rounds {
 		release := releases[rand.New(rand.NewPCG(seed, 4)).IntN(len(releases)-1)]
 		t.Run(fmt.Sprintf("%d_%s", seed, release), func(t *testing.T) {

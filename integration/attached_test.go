@@ -459,18 +459,6 @@ func (o outcome) wantRefused(t *testing.T) {
 	}
 }
 
-// newPlace is a crowd that ends at once: the signal that stops a container of this image is one that its shell does not heed.
-func newPlace(t *testing.T) crowd {
-	t.Helper()
-	place := newCrowd(t)
-	t.Cleanup(func() {
-		if _, _, err := place.Exec(context.Background(), []string{"bash", "-c", "kill 1"}); err != nil {
-			t.Error(err)
-		}
-	})
-	return place
-}
-
 // space guards the tablespace that the deck needs. All tests share it, as the server.
 var space sync.Mutex
 
@@ -548,7 +536,7 @@ func wantBack(t *testing.T, plain twin, added, removed, back facts) {
 func TestDeckSurvives(t *testing.T) {
 	t.Parallel()
 	makeSpace(t)
-	place := newPlace(t)
+	place := newCrowd(t)
 	for _, release := range []string{"0.4.2", "0.6.0", "0.8.0", "0.9.0", "0.11.1"} {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -875,7 +863,7 @@ func onColumn(table, column string) []loseable {
 // upgrade goes through.
 func TestLossesAreNamed(t *testing.T) {
 	t.Parallel()
-	place := newPlace(t)
+	place := newCrowd(t)
 	withSchemas := slices.Concat(onTable("schemas"), onTable("schema_groups"), onColumn("projects", "pep_schema"), []loseable{
 		{"CREATE POLICY mine ON schema_group_relations USING (group_id > 0)", "policy mine schema_group_relations"},
 		{"CREATE INDEX mine ON schema_group_relations (group_id DESC)", "index mine schema_group_relations"},
@@ -1029,7 +1017,7 @@ func tableNames(t *testing.T, conn *pgx.Conn) []string {
 // A table that the upgrade makes is no more open than the one that its rows came from.
 func TestRowSecurityGoesOn(t *testing.T) {
 	t.Parallel()
-	place := newPlace(t)
+	place := newCrowd(t)
 	for name, test := range map[string]struct {
 		files             []string
 		secured, of, says string
@@ -1086,7 +1074,7 @@ func TestRowSecurityGoesOn(t *testing.T) {
 // Grants come from the table that the rows came from, and from nowhere else.
 func TestGrantsComeFromTheRightTable(t *testing.T) {
 	t.Parallel()
-	place := newPlace(t)
+	place := newCrowd(t)
 	t.Run("schemas", func(t *testing.T) {
 		t.Parallel()
 		place := crowd{place.Container, t}
@@ -1136,7 +1124,7 @@ func TestGrantsComeFromTheRightTable(t *testing.T) {
 // A table that shares its rows or its columns with one of PEPhub's is refused by name.
 func TestRelativesAreRefused(t *testing.T) {
 	t.Parallel()
-	place := newPlace(t)
+	place := newCrowd(t)
 	for name, test := range map[string]struct{ release, prepare, names string }{
 		"child":       {"0.8.0", "CREATE TABLE attic (reason text) INHERITS (samples); INSERT INTO attic (id, sample, row_number, reason) VALUES (900, '{}', 0, 'old')", "attic"},
 		"child of id": {"0.4.2", "CREATE TABLE attic (reason text) INHERITS (projects)", "attic"},
@@ -1268,7 +1256,7 @@ func waitFor(t *testing.T, conn *pgx.Conn, sql string) {
 // Successors join the publication of their source, and nothing that the steps make for themselves is ever published.
 func TestPublicationsGoOn(t *testing.T) {
 	t.Parallel()
-	place := newPlace(t)
+	place := newCrowd(t)
 	published := func(t *testing.T, db string, want ...string) {
 		t.Helper()
 		wantRows(t, db, "SELECT tablename FROM pg_publication_tables WHERE pubname = 'c' ORDER BY 1", want...)
@@ -1337,7 +1325,7 @@ func TestPublicationsGoOn(t *testing.T) {
 // An index may be on a function that finds another in the rest of the path.
 func TestOwnSearchPathStays(t *testing.T) {
 	t.Parallel()
-	place := newPlace(t)
+	place := newCrowd(t)
 	for _, way := range []string{"up", "plan"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
@@ -1365,7 +1353,7 @@ func TestOwnSearchPathStays(t *testing.T) {
 // What needs more rights than the owner's is done with those of the login role, or said.
 func TestForeignKeyOfAnotherOwner(t *testing.T) {
 	t.Parallel()
-	place := newPlace(t)
+	place := newCrowd(t)
 	for name, env := range map[string]func(string) map[string]string{
 		"superuser": func(db string) map[string]string { return environment(db) },
 		"owner":     asOwner,
@@ -1405,7 +1393,7 @@ func TestForeignKeyOfAnotherOwner(t *testing.T) {
 // What has the name of one of PEPhub's tables and is not as PEPhub makes it, is a difference.
 func TestOddRelationsDiffer(t *testing.T) {
 	t.Parallel()
-	place := newPlace(t)
+	place := newCrowd(t)
 	for name, test := range map[string]struct{ release, prepare, names string }{
 		"unlogged stats":    {"0.11.1", "ALTER TABLE bedbase_stats SET UNLOGGED", "bedbase_stats"},
 		"unlogged archives": {"0.11.1", "ALTER TABLE namespace_archives SET UNLOGGED", "namespace_archives"},
