@@ -453,7 +453,7 @@ func (p passage) followMoved(a attachment, k kind) (attachment, bool) {
 	switch {
 	case a.column != "" && a.kind != "index statistics":
 		object = "column " + a.table + "." + a.column
-	case a.name != "" && !strings.HasSuffix(a.kind, "label"):
+	case a.name != "":
 		object = "constraint " + a.table + "." + a.name
 	}
 	now, ok := p.moved[object]

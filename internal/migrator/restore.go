@@ -38,12 +38,12 @@ func (c carried) asideSQL(schema string) (login, owner string) {
 // what stepped aside or was on something that is new.
 func (c carried) restoreSQL(schema string) string {
 	var sql, login strings.Builder
-	if new := append(slices.Sorted(maps.Keys(c.archives)), c.closed...); len(new) > 0 {
+	if made := append(slices.Sorted(maps.Keys(c.archives)), c.closed...); len(made) > 0 {
 		var sequences []string
 		for _, table := range c.closed {
 			sequences = append(sequences, table+"_id_seq")
 		}
-		sql.WriteString(strings.NewReplacer("{{new}}", "{"+strings.Join(new, ",")+"}", "{{new sequences}}", "{"+strings.Join(sequences, ",")+"}").Replace(closeSQL))
+		sql.WriteString(strings.NewReplacer("{{new}}", "{"+strings.Join(made, ",")+"}", "{{new sequences}}", "{"+strings.Join(sequences, ",")+"}").Replace(closeSQL))
 	}
 	for _, a := range c.put {
 		k, _ := a.of()

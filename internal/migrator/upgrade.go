@@ -283,11 +283,10 @@ func (m *Migrator) distinctSQL(u upgrade, attached []attachment) []string {
 	}
 	var queries []string
 	for _, column := range slices.Sorted(maps.Keys(declared)) {
-		of, _, _ := strings.Cut(column, ".")
-		if _, ok := u.db.Shape["column "+column]; !ok || has(attached, "row security", of) && m.config.Action != config.Up {
+		table, name, _ := strings.Cut(column, ".")
+		if _, ok := u.db.Shape["column "+column]; !ok || has(attached, "row security", table) && m.config.Action != config.Up {
 			continue
 		}
-		table, name, _ := strings.Cut(column, ".")
 		row := regexp.MustCompile(`\w+|\W+`).ReplaceAllStringFunc(declared[column], func(part string) string {
 			if regexp.MustCompile(`^\w`).MatchString(part) {
 				return " || " + part
@@ -296,13 +295,13 @@ func (m *Migrator) distinctSQL(u upgrade, attached []attachment) []string {
 		})
 		queries = append(queries, fmt.Sprintf(`
 SELECT
-    string_agg(%[1]s, ' and ' ORDER BY %[2]s, %[1]s) || ' have the same %[3]s ' || %[3]s,
-    'give all but one of them another %[3]s: UPDATE %[4]s SET %[3]s = (SELECT max(%[3]s) + 1 FROM %[4]s) WHERE ...'
-FROM ONLY %[4]s TABLESAMPLE SYSTEM (100)
-GROUP BY %[3]s
+    string_agg(%[1]s, ' and ' ORDER BY %[2]s, %[1]s) || ' have the same %[2]s ' || %[2]s,
+    'give all but one of them another %[2]s: UPDATE %[3]s SET %[2]s = (SELECT max(%[2]s) + 1 FROM %[3]s) WHERE ...'
+FROM ONLY %[3]s TABLESAMPLE SYSTEM (100)
+GROUP BY %[2]s
 HAVING count(*) > 1
-ORDER BY %[3]s
-LIMIT 100`, strings.TrimPrefix(row, " || "), name, name, u.db.Schema+"."+table))
+ORDER BY %[2]s
+LIMIT 100`, strings.TrimPrefix(row, " || "), name, u.db.Schema+"."+table))
 	}
 	return queries
 }
