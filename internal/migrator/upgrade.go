@@ -43,6 +43,7 @@ type upgrade struct {
 	pending  []Step
 	clearing clearing
 	carried  carried
+	guarded  bool // prepare has asked plantedSQL for who writes, under its lock
 }
 
 // stage is a piece of SQL that has a title in a plan.
@@ -128,6 +129,7 @@ func (m *Migrator) prepare(ctx context.Context, conn *pgconn.PgConn, db schema.D
 	if !maps.Equal(again.Shape, db.Shape) || again.Recorded != db.Recorded || again.Alembic != db.Alembic {
 		return u, errChanged
 	}
+	u.guarded = true // decide looks at no row before it has read the answer to plantedSQL(true)
 	return m.decide(ctx, conn, u, answers)
 }
 
@@ -171,7 +173,7 @@ func (m *Migrator) decide(ctx context.Context, conn *pgconn.PgConn, u upgrade, a
 	if len(planted) > 0 {
 		return u, &ObstacleError{Class: ErrPlanted, Obstacles: planted}
 	}
-	if len(u.at.leftovers) > 0 {
+	if len(u.at.leftovers) > 0 && !u.guarded {
 		if err := m.refusePlanted(ctx, conn); err != nil {
 			return u, err
 		}
@@ -222,8 +224,10 @@ func (m *Migrator) askRows(ctx context.Context, conn *pgconn.PgConn, u upgrade, 
 	if len(queries) == 0 {
 		return nil, nil
 	}
-	if err := m.refusePlanted(ctx, conn); err != nil {
-		return nil, err
+	if !u.guarded {
+		if err := m.refusePlanted(ctx, conn); err != nil {
+			return nil, err
+		}
 	}
 	results, err := schema.Ask(ctx, conn, queries...)
 	if err != nil {
@@ -232,8 +236,8 @@ func (m *Migrator) askRows(ctx context.Context, conn *pgconn.PgConn, u upgrade, 
 	return parseObstacles(results)
 }
 
-// refusePlanted returns an error if something is planted. It stands before every look at rows: to plan a query on a table is to
-// run an immutable function in an expression of one of its indexes or statistics.
+// refusePlanted returns an error if something is planted. It stands before every look at rows, unless prepare has asked: to
+// plan a query on a table is to run an immutable function in an expression of one of its indexes or statistics.
 func (m *Migrator) refusePlanted(ctx context.Context, conn *pgconn.PgConn) error {
 	results, err := schema.Ask(ctx, conn, m.plantedSQL(true))
 	if err != nil {
