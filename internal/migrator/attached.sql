@@ -114,6 +114,12 @@ named (classid, oid, "table", "column", name, "on", kind) AS ( -- what a comment
     FROM ours AS o
     JOIN pg_statistic_ext AS s ON s.stxrelid = o.oid
 ),
+granted (kind, "table", "column", acl, owner) AS (
+    SELECT 'grant', name, '', relacl, relowner FROM ours
+    UNION ALL SELECT 'column grant', "table", name, attacl, relowner FROM attributes
+    UNION ALL SELECT 'sequence grant', "table", "column", relacl, relowner FROM sequences
+    UNION ALL SELECT 'type grant', name, '', typacl, typowner FROM enums
+),
 attached (kind, "table", "column", name, "on", definition, columns, may) AS (
     SELECT 'owner', o.name, '', '', '', quote_ident(pg_get_userbyid(o.relowner)), '{}'::text[],
         login.rolsuper
@@ -121,48 +127,13 @@ attached (kind, "table", "column", name, "on", definition, columns, may) AS (
     FROM ours AS o, login
 
     UNION ALL
-    SELECT 'grant', o.name, '', a.privilege_type, '', a.grantee, '{}', true
-    FROM ours AS o
-    CROSS JOIN LATERAL (
-        SELECT privilege_type,
-            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END
-            || CASE WHEN bool_or(is_grantable) THEN ' WITH GRANT OPTION' ELSE '' END AS grantee
-        FROM aclexplode(o.relacl) AS x
-        WHERE x.grantee <> o.relowner
-        GROUP BY x.privilege_type, x.grantee
-    ) AS a
-
-    UNION ALL
-    SELECT 'column grant', c."table", c.name, a.privilege_type, '', a.grantee, '{}', true
-    FROM attributes AS c
-    CROSS JOIN LATERAL (
-        SELECT privilege_type,
-            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END
-            || CASE WHEN bool_or(is_grantable) THEN ' WITH GRANT OPTION' ELSE '' END AS grantee
-        FROM aclexplode(c.attacl) AS x
-        WHERE x.grantee <> c.relowner
-        GROUP BY x.privilege_type, x.grantee
-    ) AS a
-
-    UNION ALL
-    SELECT 'sequence grant', s."table", s."column", a.privilege_type, '', a.grantee, '{}', true
-    FROM sequences AS s
-    CROSS JOIN LATERAL (
-        SELECT privilege_type,
-            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END
-            || CASE WHEN bool_or(is_grantable) THEN ' WITH GRANT OPTION' ELSE '' END AS grantee
-        FROM aclexplode(s.relacl) AS x
-        WHERE x.grantee <> s.relowner
-        GROUP BY x.privilege_type, x.grantee
-    ) AS a
-
-    UNION ALL
-    SELECT 'type grant', e.name, '', x.privilege_type, '',
+    SELECT g.kind, g."table", g."column", x.privilege_type, '',
         CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END
-        || CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END, '{}', true
-    FROM enums AS e
-    CROSS JOIN LATERAL aclexplode(e.typacl) AS x
-    WHERE x.grantee NOT IN (0, e.typowner)
+        || CASE WHEN bool_or(x.is_grantable) THEN ' WITH GRANT OPTION' ELSE '' END, '{}', true
+    FROM granted AS g
+    CROSS JOIN LATERAL aclexplode(g.acl) AS x
+    WHERE x.grantee <> g.owner AND (g.kind <> 'type grant' OR x.grantee <> 0) -- a type is open to PUBLIC if nothing is said
+    GROUP BY g.kind, g."table", g."column", x.privilege_type, x.grantee
 
     UNION ALL
     SELECT 'type closed', e.name, '', '', '', '', '{}', true
