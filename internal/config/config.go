@@ -3,9 +3,11 @@
 //	DATABASE_URL, DATABASE_URL_FILE           connection URL or libpq keywords, or the file that holds it
 //	POSTGRES_HOST, _PORT, _DB, _USER          what PEPhub itself reads; PGHOST, … stand in for those not set
 //	POSTGRES_PASSWORD, POSTGRES_PASSWORD_FILE the password, or the file that holds it
-//	PG…                                       libpq's own, as pgx reads them
+//	POSTGRES_SSLROOTCERT_PEM, …               certificates and key themselves, where no file can be mounted
+//	PG…                                       libpq's own: see the table in libpq.go
 //	MIGRATE_ACTION                            up (default), down, check, wait or plan
 //	MIGRATE_TARGET                            a step number; default: the newest; down needs it
+//	MIGRATE_EMPTY                             create (default), or refuse an empty database
 //	MIGRATE_ALLOW_DATA_LOSS                   lets down drop what the older schema cannot hold
 //	MIGRATIONS_DIR                            a folder of steps to try in place of the image's own
 //	WAIT_TIMEOUT, LOCK_TIMEOUT                durations such as 90s or 5m
@@ -44,15 +46,28 @@ const (
 	Plan  = "plan"  // what would Up do?
 )
 
+// What MIGRATE_EMPTY says is to become of an empty database.
+const (
+	createEmpty = "create"
+	refuseEmpty = "refuse"
+)
+
 // Config is a complete and consistent configuration.
 type Config struct {
-	Server        *pgconn.Config // how to connect; several hosts are in its Fallbacks
-	Action        string         // one of the constants above
-	Target        int            // a step number, or 0 for the newest
+	// Server returns how to connect; several hosts are in its Fallbacks. Each call reads the files anew to which the
+	// environment points: passwords, certificates and tokens change while a run waits. Its errors wrap ErrInvalid.
+	Server func() (*pgconn.Config, error)
+
+	Action        string // one of the constants above
+	Target        int    // a step number, or 0 for the newest
+	RefuseEmpty   bool   // an empty database is left alone
 	AllowDataLoss bool
 	MigrationsDir string        // a folder of steps, or empty for the image's own
 	WaitTimeout   time.Duration // how long to keep trying while nobody makes progress
 	LockTimeout   time.Duration // how long one statement may queue for a table lock
+
+	Ignored  []string // libpq's variables that are set and have no effect here
+	Warnings []string // what looks like a mistake, in a sentence each
 }
 
 // environment lists every variable of ours; libpq's own are read by pgx.
@@ -65,7 +80,12 @@ type environment struct {
 	User            string        `envconfig:"POSTGRES_USER"`
 	Password        string        `envconfig:"POSTGRES_PASSWORD"`
 	PasswordFile    string        `envconfig:"POSTGRES_PASSWORD_FILE"`
+	RootCertPEM     string        `envconfig:"POSTGRES_SSLROOTCERT_PEM"`
+	CertPEM         string        `envconfig:"POSTGRES_SSLCERT_PEM"`
+	KeyPEM          string        `envconfig:"POSTGRES_SSLKEY_PEM"`
+	CRLPEM          string        `envconfig:"POSTGRES_SSLCRL_PEM"`
 	Action          string        `envconfig:"MIGRATE_ACTION" default:"up"`
+	Empty           string        `envconfig:"MIGRATE_EMPTY" default:"create"`
 	Target          stepNumber    `envconfig:"MIGRATE_TARGET"`
 	AllowDataLoss   bool          `envconfig:"MIGRATE_ALLOW_DATA_LOSS"`
 	MigrationsDir   string        `envconfig:"MIGRATIONS_DIR"`
@@ -98,6 +118,10 @@ func fromEnv() (Config, error) {
 		return Config{}, err
 	}
 	unsetEmpty(names)
+	warnings, err := checkValues(names)
+	if err != nil {
+		return Config{}, err
+	}
 
 	var env environment
 	if err := envconfig.Process("", &env); err != nil {
@@ -106,18 +130,20 @@ func fromEnv() (Config, error) {
 	if err := env.check(); err != nil {
 		return Config{}, err
 	}
-	server, err := env.server()
-	if err != nil {
+	if _, err := env.server(); err != nil {
 		return Config{}, err
 	}
 	return Config{
-		Server:        server,
+		Server:        env.connection,
 		Action:        env.Action,
 		Target:        int(env.Target),
+		RefuseEmpty:   env.Empty == refuseEmpty,
 		AllowDataLoss: env.AllowDataLoss,
 		MigrationsDir: env.MigrationsDir,
 		WaitTimeout:   env.WaitTimeout,
 		LockTimeout:   env.LockTimeout,
+		Ignored:       ignored(),
+		Warnings:      append(warnings, nearMisses(names)...),
 	}, nil
 }
 
@@ -191,6 +217,8 @@ func (env environment) check() error {
 		return fmt.Errorf("MIGRATE_ACTION must be %s, %s, %s, %s or %s", Up, Down, Check, Wait, Plan)
 	case env.Action == Down && env.Target == 0:
 		return errors.New("MIGRATE_ACTION=down needs MIGRATE_TARGET, the number of the step to go back to")
+	case env.Empty != createEmpty && env.Empty != refuseEmpty:
+		return fmt.Errorf("MIGRATE_EMPTY must be %s or %s", createEmpty, refuseEmpty)
 	case env.WaitTimeout < 0:
 		return errors.New("WAIT_TIMEOUT must not be negative")
 	case env.LockTimeout < time.Millisecond || env.LockTimeout > 24*time.Hour:
@@ -201,6 +229,8 @@ func (env environment) check() error {
 		return errors.New("DATABASE_URL and DATABASE_URL_FILE are both set; unset one of them")
 	case env.Password != "" && env.PasswordFile != "":
 		return errors.New("POSTGRES_PASSWORD and POSTGRES_PASSWORD_FILE are both set; unset one of them")
+	case (env.CertPEM == "") != (env.KeyPEM == ""):
+		return errors.New("POSTGRES_SSLCERT_PEM and POSTGRES_SSLKEY_PEM go together; set both of them")
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net/url"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // hard has every printable ASCII character that a shell, a URL or libpq could stumble over, and some beyond ASCII.
@@ -32,6 +35,16 @@ func setenv(t *testing.T, variables map[string]string) {
 	for name, value := range variables {
 		t.Setenv(name, value)
 	}
+}
+
+// connection is how a configuration leads to the server.
+func connection(t *testing.T, cfg Config) *pgconn.Config {
+	t.Helper()
+	server, err := cfg.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server
 }
 
 func with(base map[string]string, more ...string) map[string]string {
@@ -62,10 +75,10 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Action != Up || cfg.Target != 0 || cfg.AllowDataLoss || cfg.MigrationsDir != "" || cfg.WaitTimeout != time.Minute || cfg.LockTimeout != 10*time.Second {
+	if cfg.Action != Up || cfg.RefuseEmpty || cfg.Target != 0 || cfg.AllowDataLoss || cfg.MigrationsDir != "" || cfg.WaitTimeout != time.Minute || cfg.LockTimeout != 10*time.Second {
 		t.Errorf("got %+v", cfg)
 	}
-	s := cfg.Server
+	s := connection(t, cfg)
 	if s.Host != "db" || s.Port != 5432 || s.Database != "pep-db" || s.User != "pephub" || s.Password != "" ||
 		s.RuntimeParams["application_name"] != "pephub-migrate" {
 		t.Errorf("connects to %s:%d %s as %s", s.Host, s.Port, s.Database, s.User)
@@ -88,7 +101,7 @@ func TestEncoding(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := cfg.Server.RuntimeParams["client_encoding"]; got != test.want {
+			if got := connection(t, cfg).RuntimeParams["client_encoding"]; got != test.want {
 				t.Errorf("client_encoding is %q, want %q", got, test.want)
 			}
 		})
@@ -96,13 +109,13 @@ func TestEncoding(t *testing.T) {
 }
 
 func TestEverythingSet(t *testing.T) {
-	setenv(t, with(basic, "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "000013", "MIGRATE_ALLOW_DATA_LOSS", "true", "MIGRATIONS_DIR", "/steps",
+	setenv(t, with(basic, "MIGRATE_ACTION", "down", "MIGRATE_EMPTY", "refuse", "MIGRATE_TARGET", "000013", "MIGRATE_ALLOW_DATA_LOSS", "true", "MIGRATIONS_DIR", "/steps",
 		"WAIT_TIMEOUT", "2m", "LOCK_TIMEOUT", "250ms", "LOG_FORMAT", "json", "TERMINATION_LOG", "/tmp/x"))
 	cfg, err := FromEnv()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Action != Down || cfg.Target != 13 || !cfg.AllowDataLoss || cfg.MigrationsDir != "/steps" ||
+	if cfg.Action != Down || !cfg.RefuseEmpty || cfg.Target != 13 || !cfg.AllowDataLoss || cfg.MigrationsDir != "/steps" ||
 		cfg.WaitTimeout != 2*time.Minute || cfg.LockTimeout != 250*time.Millisecond {
 		t.Errorf("got %+v", cfg)
 	}
@@ -138,7 +151,7 @@ func TestPasswords(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := cfg.Server
+			s := connection(t, cfg)
 			if s.Password != hard || s.Host != "db" || s.Database != "pep-db" || s.User != "pephub" {
 				t.Errorf("connects to %s %s as %s with %q", s.Host, s.Database, s.User, s.Password)
 			}
@@ -146,7 +159,7 @@ func TestPasswords(t *testing.T) {
 	}
 	t.Run("URL file", func(t *testing.T) {
 		setenv(t, map[string]string{"DATABASE_URL_FILE": write("postgres://" + escaped + "@db/pep-db\n")})
-		if cfg, err := FromEnv(); err != nil || cfg.Server.Password != hard {
+		if cfg, err := FromEnv(); err != nil || connection(t, cfg).Password != hard {
 			t.Error(err)
 		}
 	})
@@ -172,8 +185,9 @@ func TestHosts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := []address{{cfg.Server.Host, cfg.Server.Port}}
-			for _, fallback := range cfg.Server.Fallbacks {
+			server := connection(t, cfg)
+			got := []address{{server.Host, server.Port}}
+			for _, fallback := range server.Fallbacks {
 				got = append(got, address{fallback.Host, fallback.Port})
 			}
 			if len(got) != len(want) {
@@ -188,13 +202,13 @@ func TestHosts(t *testing.T) {
 	}
 	t.Run("Kubernetes' own POSTGRES_PORT", func(t *testing.T) {
 		setenv(t, with(basic, "POSTGRES_PORT", "tcp://10.96.0.1:5432"))
-		if cfg, err := FromEnv(); err != nil || cfg.Server.Port != 5432 {
+		if cfg, err := FromEnv(); err != nil || connection(t, cfg).Port != 5432 {
 			t.Error(err)
 		}
 	})
 	t.Run("several in a URL", func(t *testing.T) {
 		setenv(t, map[string]string{"DATABASE_URL": "postgres://u@a:5432,b:5433/d?sslmode=disable"})
-		if cfg, err := FromEnv(); err != nil || len(cfg.Server.Fallbacks) != 1 || cfg.Server.Fallbacks[0].Port != 5433 {
+		if cfg, err := FromEnv(); err != nil || len(connection(t, cfg).Fallbacks) != 1 || connection(t, cfg).Fallbacks[0].Port != 5433 {
 			t.Error(err)
 		}
 	})
@@ -236,16 +250,15 @@ func TestInvalid(t *testing.T) {
 		"two passwords":        {with(basic, "POSTGRES_PASSWORD", "s3cret", "POSTGRES_PASSWORD_FILE", "/s"), "are both set"},
 		"two URLs":             {map[string]string{"DATABASE_URL": "s3cret", "DATABASE_URL_FILE": "/s"}, "are both set"},
 		"no file":              {with(basic, "POSTGRES_PASSWORD_FILE", "/none/such"), "POSTGRES_PASSWORD_FILE cannot be read"},
-		"folder":               {with(basic, "POSTGRES_PASSWORD_FILE", os.TempDir()), "POSTGRES_PASSWORD_FILE cannot be read"},
+		"folder":               {with(basic, "POSTGRES_PASSWORD_FILE", os.TempDir()), "POSTGRES_PASSWORD_FILE points to a folder"},
 		"empty file":           {with(basic, "POSTGRES_PASSWORD_FILE", empty), "points to an empty file"},
 		"huge file":            {map[string]string{"DATABASE_URL_FILE": huge}, "DATABASE_URL_FILE is larger"},
 		"URL with slash":       {map[string]string{"DATABASE_URL": "postgres://u:s3/cret@db/d"}, "percent-encode"},
 		"URL with digits":      {map[string]string{"DATABASE_URL": "postgres://u:12/s3cret@db/d"}, "percent-encode"},
 		"URL with percent":     {map[string]string{"DATABASE_URL": "postgres://u:s3cret%zz@db/d"}, "percent-encode"},
-		"URL with hash":        {map[string]string{"DATABASE_URL": "postgres://u:s3#cret@db/d"}, "percent-encode"},
-		"URL with question":    {map[string]string{"DATABASE_URL": "postgres://u:12?s3cret@db/d", "PGDATABASE": "d"}, "percent-encode"},
+		"URL, slash and @":     {map[string]string{"DATABASE_URL": "postgres://u:p@s3/cret@db/d"}, "percent-encode"},
 		"URL with two @":       {map[string]string{"DATABASE_URL": "postgres://u:p@s3cret@db/d"}, "percent-encode"},
-		"URL for a pool":       {map[string]string{"DATABASE_URL": "postgres://u:s3cret@db/d?pool_max_conns=4"}, "a parameter that is not libpq's"},
+		"URL for a pool":       {map[string]string{"DATABASE_URL": "postgres://u:s3cret@db/d?pool_max_conns=4"}, `a parameter "pool_max_conns", which is not libpq's`},
 		"split password":       {map[string]string{"DATABASE_URL": "host=db dbname=d user=u password=p s3cret=x"}, "a parameter that is not libpq's"},
 		"URL as file":          {map[string]string{"DATABASE_URL_FILE": "postgres://u:s3cret@db/d"}, "DATABASE_URL_FILE cannot be read: no such file"},
 		"password as file":     {with(basic, "POSTGRES_PASSWORD_FILE", "s3cret"), "POSTGRES_PASSWORD_FILE cannot be read: no such file"},
@@ -294,8 +307,13 @@ func FuzzFromEnv(f *testing.F) {
 		setenv(t, with(basic, "POSTGRES_PASSWORD", secret, name, value))
 		cfg, err := FromEnv()
 		switch {
-		case err == nil && (cfg.Server.Host == "" || cfg.Server.Database == "" || cfg.Server.User == ""):
-			t.Errorf("%s=%q: it is not said where to connect to", name, value)
+		case err == nil:
+			if s := connection(t, cfg); s.Host == "" || s.Database == "" || s.User == "" {
+				t.Errorf("%s=%q: it is not said where to connect to", name, value)
+			}
+			if strings.Contains(fmt.Sprint(cfg.Warnings, cfg.Ignored), secret) {
+				t.Errorf("%s=%q: a warning shows a secret", name, value)
+			}
 		case err != nil && !errors.Is(err, ErrInvalid):
 			t.Errorf("%s=%q: %v", name, value, err)
 		case err != nil && strings.Contains(err.Error(), secret):

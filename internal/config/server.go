@@ -10,11 +10,14 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode"
 
+	"github.com/jackc/pgservicefile"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -31,6 +34,15 @@ func isHostName(text string) bool {
 	})
 }
 
+// connection is server with the class of its errors.
+func (env environment) connection() (*pgconn.Config, error) {
+	server, err := env.server()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return server, nil
+}
+
 // server returns how to connect: from the URL if there is one, from the single variables otherwise.
 func (env environment) server() (*pgconn.Config, error) {
 	databaseURL, err := valueOrFile(env.DatabaseURL, "DATABASE_URL_FILE", env.DatabaseURLFile)
@@ -38,40 +50,84 @@ func (env environment) server() (*pgconn.Config, error) {
 		return nil, err
 	}
 	var server *pgconn.Config
+	var more settings
 	if databaseURL != "" {
-		server, err = fromURL(databaseURL)
+		server, more, err = fromURL(databaseURL)
 	} else {
-		server, err = env.fromVariables()
+		server, more, err = env.fromVariables()
 	}
 	if err != nil {
 		return nil, err
 	}
-	if server.RuntimeParams["application_name"] == "" {
-		server.RuntimeParams["application_name"] = "pephub-migrate"
+	if err := more.dial(server); err != nil {
+		return nil, err
 	}
+	if err := env.secure(server, more); err != nil {
+		return nil, err
+	}
+	if server.ValidateConnect != nil && (env.Action == Up || env.Action == Down) {
+		// Whatever kind of server is asked for by target_session_attrs: who writes needs one that can be written to.
+		server.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	params := server.RuntimeParams
+	params["application_name"] = cmp.Or(params["application_name"], "pephub-migrate")
 	// Names come as they are compared with, whatever the encoding of the database.
-	if server.RuntimeParams["client_encoding"] == "" && !strings.Contains(server.RuntimeParams["options"], "client_encoding") {
-		server.RuntimeParams["client_encoding"] = "UTF8"
+	params["client_encoding"] = cmp.Or(params["client_encoding"], more["client_encoding"])
+	if encoding := params["client_encoding"]; encoding == "" || encoding == "auto" {
+		params["client_encoding"] = "UTF8"
+		if strings.Contains(params["options"], "client_encoding") {
+			delete(params, "client_encoding")
+		}
 	}
 	return server, nil
 }
 
+// parse is pgconn's, with an error that can be shown. name is the variable that holds the connection string.
+func parse(connection, name string) (*pgconn.Config, error) {
+	server, err := pgconn.ParseConfig(connection)
+	if err == nil {
+		return server, nil
+	}
+	if _, err := pgconn.ParseConfig(""); err != nil {
+		return nil, fmt.Errorf("libpq's PG... variables cannot be understood: %s", reason(err))
+	}
+	if text := reason(err); !strings.Contains(text, "failed to parse as") {
+		return nil, fmt.Errorf("%s cannot be understood: %s", name, text)
+	}
+	return nil, fmt.Errorf("%s cannot be understood; percent-encode what is special in the password, "+
+		"and see the PostgreSQL documentation on connection strings", name)
+}
+
+// reason is what pgconn says is wrong, without the text that it could not understand: that may hold a password.
+func reason(err error) string {
+	text := err.Error()
+	if i := strings.LastIndex(text, "`: "); i >= 0 {
+		text = text[i+len("`: "):]
+	}
+	return text
+}
+
 // valueOrFile returns value, or else the content of the file that the variable name points to, without the newline
-// that editors and "kubectl create secret" leave at its end.
+// that editors and "kubectl create secret" leave at its end. Its errors do not hold the path: somebody may have put the
+// secret itself there.
 func valueOrFile(value, name, path string) (string, error) {
 	if value != "" || path == "" {
 		return value, nil
 	}
 	content, err := readSecret(path)
-	if err != nil {
-		// Without the path: somebody may have put the secret itself there.
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err
-		}
-		return "", fmt.Errorf("%s cannot be read: %w", name, err)
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
 	}
-	if len(content) > maxSecretSize {
+	switch {
+	case errors.Is(err, syscall.EISDIR):
+		return "", fmt.Errorf("%s points to a folder; Docker makes one where the file to be mounted is missing on the host", name)
+	case errors.Is(err, fs.ErrPermission):
+		return "", fmt.Errorf("%s cannot be read by user %d, as which this program runs: make that the owner of the file "+
+			"(chown %[2]d), or run the container as the file's owner (docker run --user, Kubernetes: fsGroup)", name, os.Getuid())
+	case err != nil:
+		return "", fmt.Errorf("%s cannot be read: %w", name, err)
+	case len(content) > maxSecretSize:
 		return "", fmt.Errorf("%s is larger than %d bytes; is it the right file?", name, maxSecretSize)
 	}
 	value = strings.TrimRight(string(content), "\r\n")
@@ -93,103 +149,168 @@ func readSecret(path string) ([]byte, error) {
 
 // fromURL parses a connection URL or libpq keywords. A malformed one is never repeated, not even in part: the parts
 // of a URL whose password lacks its percent-encoding are pieces of the password.
-func fromURL(databaseURL string) (*pgconn.Config, error) {
+func fromURL(databaseURL string) (*pgconn.Config, settings, error) {
 	databaseURL = sqlalchemyDriver.ReplaceAllString(databaseURL, "postgresql://")
-	if strings.Contains(databaseURL, "://") {
-		parsed, err := url.Parse(databaseURL)
-		if err != nil || strings.Count(databaseURL, "@") > 1 || parsed.User == nil && strings.Contains(databaseURL, "@") {
-			return nil, errors.New("DATABASE_URL is not a URL; percent-encode what is special in the password")
+	isURL := strings.Contains(databaseURL, "://")
+	if isURL {
+		if !strings.HasPrefix(databaseURL, "postgres://") && !strings.HasPrefix(databaseURL, "postgresql://") {
+			return nil, nil, errors.New("DATABASE_URL must begin with postgres:// or postgresql://")
 		}
-		if parsed.Scheme != "postgres" && parsed.Scheme != "postgresql" {
-			return nil, errors.New("DATABASE_URL must begin with postgres:// or postgresql://")
+		// A login ends at the first @, which stands before the first slash. Another one is a piece of a password.
+		_, rest, _ := strings.Cut(databaseURL, "://")
+		authority, _, _ := strings.Cut(rest, "/")
+		if strings.Count(rest, "@") > strings.Count(authority, "@") || strings.Count(rest, "@") > 1 {
+			return nil, nil, errors.New("DATABASE_URL is not a URL; percent-encode what is special in the password")
 		}
 	}
-	server, err := pgconn.ParseConfig(databaseURL)
+	server, err := parse(databaseURL, "DATABASE_URL")
 	if err != nil {
-		return nil, errors.New("DATABASE_URL, or one of libpq's PG… variables, cannot be understood; " +
-			"see the PostgreSQL documentation on connection strings")
+		return nil, nil, err
 	}
-	if !onlyKnownParameters(server) {
-		return nil, errors.New("DATABASE_URL has a parameter that is not libpq's; remove what is meant for another program")
-	}
-	for _, required := range []struct{ what, value, variable string }{
-		{"host", given(databaseURL, "host"), "PGHOST"},
-		{"database", server.Database, "PGDATABASE"},
-		{"user", given(databaseURL, "user"), "PGUSER"},
-	} {
-		if required.value == "" && os.Getenv(required.variable) == "" {
-			return nil, fmt.Errorf("DATABASE_URL names no %s", required.what)
-		}
-	}
-	return server, nil
+	return complete(databaseURL, server, "DATABASE_URL names no %s", map[string]string{"host": "host", "database": "database", "user": "user"})
 }
 
-// onlyKnownParameters reports whether all that pgconn would pass on to the server is meant for it. The rest may be
-// for another client library, or a piece of a password that lacks its quotes.
-func onlyKnownParameters(server *pgconn.Config) bool {
-	for name := range server.RuntimeParams {
-		switch name {
-		case "application_name", "client_encoding", "options", "search_path", "timezone":
-		default:
-			return false
+// gives reports whether a connection string that can be parsed has a parameter, for which pgconn may have a default.
+func gives(connection, keyword string) bool {
+	allowed := forServer()
+	for _, p := range libpq() {
+		if p.keyword != keyword {
+			allowed = append(allowed, p.keyword)
 		}
 	}
-	return true
+	_, err := pgconn.ParseConfigWithOptions(connection, pgconn.ParseConfigOptions{ConnStringAllowedKeys: allowed})
+	return err != nil
 }
 
-// given returns what a well-formed connection string says of host or user, for which pgconn has defaults: the local
-// socket, and the name of the operating system's user.
-func given(databaseURL, keyword string) string {
-	if !strings.Contains(databaseURL, "://") {
-		return regexp.MustCompile(`(?:^|\s)` + keyword + `\s*=\s*\S+`).FindString(databaseURL)
+// withHost adds a host to a connection string that has none.
+func withHost(connection, host string) string {
+	if !strings.Contains(connection, "://") {
+		return connection + " host=" + quote(host)
 	}
-	parsed, err := url.Parse(databaseURL)
-	if err != nil {
+	_, behind, _ := strings.Cut(connection[strings.Index(connection, "@")+1:], "?")
+	separator := "?"
+	if behind != "" {
+		separator = "&"
+	}
+	return connection + separator + "host=" + url.QueryEscape(host)
+}
+
+// keywordIn returns what a connection string that can be parsed says of a keyword whose value has no blanks.
+func keywordIn(connection, keyword string) string {
+	if _, query, ok := strings.Cut(connection, "?"); ok && strings.Contains(connection, "://") {
+		values, _ := url.ParseQuery(query)
+		return values.Get(keyword)
+	}
+	found := regexp.MustCompile(`(?:^|\s)` + keyword + `\s*=\s*'?([^\s']+)`).FindStringSubmatch(connection)
+	if found == nil {
 		return ""
 	}
-	inAuthority := map[string]string{"host": parsed.Host, "user": parsed.User.Username()}[keyword]
-	return cmp.Or(parsed.Query().Get(keyword), inAuthority)
+	return found[1]
+}
+
+// serviceOf returns the settings of the service that a connection string or PGSERVICE names, if one does.
+func serviceOf(connection string) (map[string]string, error) {
+	name := cmp.Or(keywordIn(connection, "service"), os.Getenv("PGSERVICE"))
+	if name == "" {
+		return nil, nil
+	}
+	file := cmp.Or(keywordIn(connection, "servicefile"), os.Getenv("PGSERVICEFILE"), filepath.Join(os.Getenv("HOME"), ".pg_service.conf"))
+	services, err := pgservicefile.ReadServicefile(file)
+	if err != nil {
+		return nil, fmt.Errorf("the service file cannot be read: %w", err)
+	}
+	service, err := services.GetService(name)
+	if err != nil {
+		return nil, fmt.Errorf("the service file has no service %q", name)
+	}
+	return service.Settings, nil
+}
+
+// complete returns a configuration and the rest of its settings, unless nothing says where to connect to. complaint says
+// what is missing, by one of names.
+func complete(connection string, server *pgconn.Config, complaint string, names map[string]string) (*pgconn.Config, settings, error) {
+	isURL := strings.Contains(connection, "://")
+	more, err := takeSettings(server, isURL)
+	if err != nil {
+		return nil, nil, err
+	}
+	service, err := serviceOf(connection)
+	if err != nil {
+		return nil, nil, err
+	}
+	hosted := gives(connection, "host") || service["host"] != "" || os.Getenv("PGHOST") != ""
+	address := cmp.Or(more["hostaddr"], service["hostaddr"])
+	for _, required := range []struct {
+		what  string
+		given bool
+	}{
+		{"host", hosted || address != ""},
+		{"database", server.Database != ""},
+		{"user", gives(connection, "user") || service["user"] != "" || os.Getenv("PGUSER") != ""},
+	} {
+		if !required.given {
+			return nil, nil, fmt.Errorf(complaint, names[required.what])
+		}
+	}
+	if hosted {
+		return server, more, nil
+	}
+	if server, err = parse(withHost(connection, address), "hostaddr"); err != nil {
+		return nil, nil, err
+	}
+	more, err = takeSettings(server, isURL)
+	return server, more, err
 }
 
 // fromVariables puts the single variables together. libpq's own stand in for those that are not set, so that the
 // environment of psql serves too.
-func (env environment) fromVariables() (*pgconn.Config, error) {
-	host := cmp.Or(env.Host, os.Getenv("PGHOST"))
-	database := cmp.Or(env.Database, os.Getenv("PGDATABASE"))
-	user := cmp.Or(env.User, os.Getenv("PGUSER"))
-	for _, required := range []struct{ name, value string }{
-		{"POSTGRES_HOST", host},
-		{"POSTGRES_DB", database},
-		{"POSTGRES_USER", user},
-	} {
-		if required.value == "" {
-			return nil, fmt.Errorf("%s is not set; set it, or DATABASE_URL", required.name)
-		}
+func (env environment) fromVariables() (*pgconn.Config, settings, error) {
+	host, database, user := env.Host, env.Database, env.User
+	if os.Getenv("PGSERVICE") == "" { // which wins over these, as libpq has it
+		host = cmp.Or(host, os.Getenv("PGHOST"))
+		database = cmp.Or(database, os.Getenv("PGDATABASE"))
+		user = cmp.Or(user, os.Getenv("PGUSER"))
 	}
 	for name, value := range map[string]string{"POSTGRES_DB": database, "POSTGRES_USER": user} {
 		// pgconn names both in its errors, and one that is a connection string holds the password.
 		if strings.Contains(value, "://") || strings.Contains(value, "=") {
-			return nil, fmt.Errorf("%s must be a name; for a URL or libpq's keywords there is DATABASE_URL", name)
+			return nil, nil, fmt.Errorf("%s must be a name; for a URL or libpq's keywords there is DATABASE_URL", name)
 		}
 	}
-	hosts, ports, err := splitHosts(host, cmp.Or(env.port(), os.Getenv("PGPORT"), "5432"))
-	if err != nil {
-		return nil, err
+	var keywords []string
+	add := func(keyword, value string) {
+		if value != "" {
+			keywords = append(keywords, keyword+"="+quote(value))
+		}
 	}
+	if host != "" {
+		hosts, ports, err := splitHosts(host, cmp.Or(env.port(), os.Getenv("PGPORT"), "5432"))
+		if err != nil {
+			return nil, nil, err
+		}
+		add("host", hosts)
+		add("port", ports)
+	} else {
+		add("port", env.port())
+	}
+	add("dbname", database)
+	add("user", user)
 	password, err := valueOrFile(env.Password, "POSTGRES_PASSWORD_FILE", env.PasswordFile)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// The password stays out of the text, so the parser's complaints can be shown.
-	server, err := pgconn.ParseConfig(fmt.Sprintf("host=%s port=%s dbname=%s user=%s",
-		quote(hosts), quote(ports), quote(database), quote(user)))
+	connection := strings.Join(keywords, " ")
+	server, err := parse(connection, "what POSTGRES_... say")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if password != "" {
+	server, more, err := complete(connection, server, "%s is not set; set it, or DATABASE_URL",
+		map[string]string{"host": "POSTGRES_HOST", "database": "POSTGRES_DB", "user": "POSTGRES_USER"})
+	if err == nil && password != "" {
 		server.Password = password
 	}
-	return server, nil
+	return server, more, err
 }
 
 // port returns POSTGRES_PORT, unless it is what Kubernetes sets for a Service that is named "postgres":
