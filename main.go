@@ -25,6 +25,14 @@ import (
 
 func main() {
 	log := newLogger()
+	answer, err := askedFor(os.Args[1:])
+	if err != nil {
+		os.Exit(conclude(context.Background(), log, migrator.Outcome{}, err))
+	}
+	if answer != "" {
+		fmt.Println(answer)
+		return
+	}
 	ctx := interruptible(context.Background())
 	start := time.Now()
 	outcome, err := run(ctx, log)
@@ -37,10 +45,16 @@ var errOutput = errors.New("the plan cannot be written to standard output")
 // run is the whole line: environment, server, one transaction.
 func run(ctx context.Context, log *slog.Logger) (migrator.Outcome, error) {
 	cfg, err := config.FromEnv()
+	for _, warning := range cfg.Warnings {
+		log.Warn(warning)
+	}
 	if err != nil {
 		return migrator.Outcome{}, err
 	}
 	log.Info("starting", "version", version(), "action", cfg.Action)
+	if len(cfg.Ignored) > 0 {
+		log.Info("these variables of libpq's have no effect here", "variables", strings.Join(cfg.Ignored, " "))
+	}
 	// The image's steps are read while the server answers. A fault in them is not to wait for a server. An operator's own,
 	// which no test has seen, are read and checked before anything else.
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -110,10 +124,12 @@ func endings() []ending {
 		{config.ErrInvalid, 3, "correct the variable and start again"},
 		{migrator.ErrFolder, 3, "correct the files, mount the whole folder of steps so that the program's user can read it, or unset MIGRATIONS_DIR, and start again"},
 		{migrator.ErrTarget, 3, "correct MIGRATE_TARGET or MIGRATE_ACTION and start again"},
+		{postgres.ErrParameter, 3, "correct PGOPTIONS, PGTZ, PGCLIENTENCODING or the parameters of DATABASE_URL; a pooler takes few of them: set what the role needs with ALTER ROLE"},
 		{postgres.ErrRefused, 5, "check user, password, database and TLS; to migrate, the role must own PEPhub's tables and may CREATE in their schema, to look it needs SELECT on them"},
 		{migrator.ErrPending, 10, "run MIGRATE_ACTION=up, or wait for whoever does"},
 		{postgres.ErrBusy, 11, "start again when the other session is done"},
 		{postgres.ErrUnreachable, 4, "check that the server runs, that POSTGRES_HOST leads to it, and PGSSLMODE, then start again"},
+		{migrator.ErrEmpty, 6, "give PEPhub's database as POSTGRES_DB, mount the volume that holds it, or let it be filled: MIGRATE_EMPTY=create"},
 		{migrator.ErrUnrecognised, 6, "check that this is PEPhub's database; the lines above name what differs"},
 		{migrator.ErrPlanted, 6, "connect as the role that owns the tables, or have dropped what the lines above name"},
 		{migrator.ErrAttached, 7, "do what the lines above say, start again, and make it anew where it belongs"},
@@ -128,7 +144,7 @@ func conclude(ctx context.Context, log *slog.Logger, outcome migrator.Outcome, e
 	if err == nil {
 		message := success(outcome)
 		level := slog.LevelInfo
-		if outcome.Newer > 0 {
+		if outcome.Newer > 0 || outcome.WasEmpty() {
 			level = slog.LevelWarn
 		}
 		if outcome.Changed {
@@ -181,8 +197,8 @@ func success(outcome migrator.Outcome) string {
 		return fmt.Sprintf("the database was at %s already, now it has the %d indexes that were missing", to, outcome.Indexes)
 	case outcome.From.Number == outcome.To.Number:
 		return fmt.Sprintf("the database was at %s already, now it is on record", to)
-	case outcome.From.Number == 0:
-		return fmt.Sprintf("the empty database is now at %s", to)
+	case outcome.WasEmpty():
+		return fmt.Sprintf("the empty database is now at %s; if it was to hold data, POSTGRES_DB or the volume is not the right one", to)
 	}
 	return fmt.Sprintf("the database went from %s to %s", from, to)
 }

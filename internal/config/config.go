@@ -46,6 +46,9 @@ const (
 	Plan  = "plan"  // what would Up do?
 )
 
+// Actions returns the values of MIGRATE_ACTION.
+func Actions() []string { return []string{Up, Down, Check, Wait, Plan} }
+
 // What MIGRATE_EMPTY says is to become of an empty database.
 const (
 	createEmpty = "create"
@@ -103,17 +106,19 @@ func TerminationLog() string { return cmp.Or(os.Getenv("TERMINATION_LOG"), "/dev
 func JSONLogs() bool { return os.Getenv("LOG_FORMAT") == "json" }
 
 // FromEnv reads the environment and the files it points to, and takes empty variables of ours out of it. Every error
-// wraps ErrInvalid.
+// wraps ErrInvalid; the warnings are there beside it.
 func FromEnv() (Config, error) {
-	cfg, err := fromEnv()
+	names := variables()
+	warnings := nearMisses(names)
+	cfg, err := fromEnv(names)
+	cfg.Warnings = append(cfg.Warnings, warnings...)
 	if err != nil {
-		return Config{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return Config{Warnings: cfg.Warnings}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return cfg, nil
 }
 
-func fromEnv() (Config, error) {
-	names := variables()
+func fromEnv(names map[string]bool) (Config, error) {
 	if err := refuseUnknown(names); err != nil {
 		return Config{}, err
 	}
@@ -143,7 +148,7 @@ func fromEnv() (Config, error) {
 		WaitTimeout:   env.WaitTimeout,
 		LockTimeout:   env.LockTimeout,
 		Ignored:       ignored(),
-		Warnings:      append(warnings, nearMisses(names)...),
+		Warnings:      warnings,
 	}, nil
 }
 
@@ -213,8 +218,8 @@ func explain(err error) error {
 
 func (env environment) check() error {
 	switch {
-	case !slices.Contains([]string{Up, Down, Check, Wait, Plan}, env.Action):
-		return fmt.Errorf("MIGRATE_ACTION must be %s, %s, %s, %s or %s", Up, Down, Check, Wait, Plan)
+	case !slices.Contains(Actions(), env.Action):
+		return fmt.Errorf("MIGRATE_ACTION must be one of %s", strings.Join(Actions(), ", "))
 	case env.Action == Down && env.Target == 0:
 		return errors.New("MIGRATE_ACTION=down needs MIGRATE_TARGET, the number of the step to go back to")
 	case env.Empty != createEmpty && env.Empty != refuseEmpty:

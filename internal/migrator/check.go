@@ -81,7 +81,7 @@ func (m *Migrator) assess(ctx context.Context, conn *pgconn.PgConn) (assessment,
 
 // isRefusal reports whether an error is a reason for which a database is left alone.
 func isRefusal(err error) bool {
-	for _, class := range []error{ErrUnrecognised, ErrNewer, ErrTarget, ErrAttached, ErrPlanted} {
+	for _, class := range []error{ErrUnrecognised, ErrEmpty, ErrNewer, ErrTarget, ErrAttached, ErrPlanted} {
 		if errors.Is(err, class) {
 			return true
 		}

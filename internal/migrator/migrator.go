@@ -24,6 +24,9 @@ var (
 	// ErrStep means that a step failed. Everything was rolled back.
 	ErrStep = errors.New("a migration failed; rolled back")
 
+	// ErrEmpty means that there is nothing in the database, and that the configuration wants something there.
+	ErrEmpty = errors.New("the database is empty, and MIGRATE_EMPTY=refuse; nothing was done")
+
 	// ErrTarget means that the configured target is no step, or lies in the other direction.
 	ErrTarget = errors.New("MIGRATE_TARGET cannot be reached")
 )
@@ -56,6 +59,9 @@ type Outcome struct {
 	Plan     string // what would be done, instead of doing it
 	Progress bool   // whether somebody, this instance or another, got on with the job
 }
+
+// WasEmpty reports whether an empty database was filled.
+func (o Outcome) WasEmpty() bool { return o.Changed && o.From.Number == 0 }
 
 // New returns a migrator for the steps in fsys. The error is about the set of steps, or wraps ErrTarget.
 func New(fsys fs.FS, cfg config.Config, log *slog.Logger) (*Migrator, error) {
@@ -140,6 +146,8 @@ func (m *Migrator) locate(ctx context.Context, conn *pgconn.PgConn, db schema.Da
 	switch {
 	case err != nil:
 		return at, err
+	case at.step == 0 && m.config.RefuseEmpty:
+		return at, fmt.Errorf("%w: schema %s of it holds no table of PEPhub's", ErrEmpty, db.Schema)
 	case at.step > m.target.Number && m.config.Action != config.Down:
 		return at, fmt.Errorf("%w: the database is at step %d already, and only MIGRATE_ACTION=down goes back to %d",
 			ErrTarget, at.step, m.target.Number)

@@ -19,49 +19,127 @@ import (
 const (
 	successfulCompletion  = "00000"
 	connectionException   = "08"
+	featureNotSupported   = "0A"
+	dataException         = "22"
 	invalidAuthorization  = "28"
-	tooManyConnections    = "53300"
-	invalidCatalogName    = "3D000"
-	invalidSchemaName     = "3F000"
+	invalidCatalogName    = "3D"
+	invalidSchemaName     = "3F"
+	syntaxOrAccess        = "42"
+	procedureRaised       = "P0"
+	readOnlyTransaction   = "25006"
+	idleInTransaction     = "25P03"
+	transactionTimeout    = "25P04"
 	serializationFailure  = "40001"
 	deadlockDetected      = "40P01"
 	insufficientPrivilege = "42501"
-	undefinedTable        = "42P01"
 	wrongObjectType       = "42809"
-	featureNotSupported   = "0A000"
+	undefinedTable        = "42P01"
+	notAccepting          = "55000" // a database with ALLOW_CONNECTIONS false
 	lockNotAvailable      = "55P03"
+	tooManyConnections    = "53300"
 	adminShutdown         = "57P01"
 	crashShutdown         = "57P02"
 	cannotConnectNow      = "57P03"
+	databaseDropped       = "57P04"
+	idleSession           = "57P05"
 	queryCanceled         = "57014"
-	readOnlyTransaction   = "25006"
 )
 
-// retryable reports whether a later attempt may succeed where this one failed with err and left nothing behind.
-func retryable(err error) bool {
-	if errors.Is(err, ErrBusy) || isAgain(err) || isReadOnly(err) {
-		return true
+// verdict is what an error says of further attempts.
+type verdict int
+
+const (
+	final   verdict = iota // none of the kinds below: the work's own business
+	passes                 // a later attempt may succeed
+	refuses                // somebody must grant something, or correct credentials
+	invalid                // a parameter of the connection is wrong
+)
+
+// judge returns the verdict on an error that left nothing behind.
+func judge(err error) verdict {
+	switch {
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrUnable), isAgain(err), isReadOnly(err):
+		return passes
+	case errors.As(err, new(*pgconn.ConnectError)):
+		return judgeConnecting(attempts(err))
 	}
-	if code := sqlState(err); code != "" {
-		return isPassing(code)
+	var pgErr *pgconn.PgError
+	switch {
+	case errors.As(err, &pgErr):
+		return judgeWorking(pgErr.Code)
+	case isTLS(err):
+		return refuses
+	case isNetwork(err):
+		return passes
 	}
-	if isTLS(err) {
-		return false
-	}
-	return isNetwork(err)
+	return final
 }
 
-// isPassing knows the states of the server, or of its other sessions, that pass.
-func isPassing(code string) bool {
+// judgeWorking is the verdict on an answer of the server in the middle of the work. What a failed statement means is for
+// whoever sent it to say; here are the states of the server, and of its other sessions.
+func judgeWorking(code string) verdict {
 	switch code {
-	case tooManyConnections,
-		serializationFailure, deadlockDetected, lockNotAvailable,
-		adminShutdown, crashShutdown, cannotConnectNow,
+	case serializationFailure, deadlockDetected, lockNotAvailable,
+		tooManyConnections, adminShutdown, crashShutdown, cannotConnectNow,
+		idleInTransaction, transactionTimeout, idleSession, // this program was stopped for a while
 		queryCanceled: // not by us: a statement_timeout of the role, or an administrator
-		return true
+		return passes
+	case insufficientPrivilege, databaseDropped:
+		return refuses
 	}
-	// The class includes 08P01, by which PgBouncer says that it cannot reach its server just now.
-	return strings.HasPrefix(code, connectionException)
+	switch code[:min(2, len(code))] {
+	case connectionException:
+		return passes
+	case invalidAuthorization, invalidCatalogName, invalidSchemaName:
+		return refuses
+	}
+	return final
+}
+
+// judgeConnecting is the verdict on an attempt to connect, of which errs are what became of each host and address. What a
+// server has said counts for more than that another one could not be reached.
+func judgeConnecting(errs []error) verdict {
+	worst := final
+	for _, err := range errs {
+		var pgErr *pgconn.PgError
+		if !errors.As(err, &pgErr) {
+			continue
+		}
+		switch v := judgeAnswer(pgErr); {
+		case v == passes:
+			return passes
+		case worst == final:
+			worst = v
+		}
+	}
+	if worst != final {
+		return worst
+	}
+	for _, err := range errs {
+		if !isTLS(err) && !isRefusedHere(err) {
+			return passes
+		}
+	}
+	return refuses
+}
+
+// judgeAnswer is the verdict on what a server, or a pooler in front of it, says instead of letting the client in. Whatever it
+// is, it is no bug of this program: what is not known to be final may pass.
+func judgeAnswer(err *pgconn.PgError) verdict {
+	switch err.Code {
+	case insufficientPrivilege, notAccepting, databaseDropped:
+		return refuses
+	}
+	switch err.Code[:min(2, len(err.Code))] {
+	case invalidAuthorization, invalidCatalogName, invalidSchemaName,
+		procedureRaised: // by a login trigger
+		return refuses
+	case featureNotSupported, dataException, syntaxOrAccess: // what the startup message asks for
+		return invalid
+	case connectionException:
+		return judgePooler(err.Message)
+	}
+	return passes
 }
 
 // isReadOnly recognises a standby, also one that was the primary when the work began.
@@ -77,7 +155,7 @@ func IsUndefinedTable(err error) bool { return sqlState(err) == undefinedTable }
 
 // IsOfAnotherKind reports whether a statement named a table, and found something else by that name.
 func IsOfAnotherKind(err error) bool {
-	return sqlState(err) == featureNotSupported || sqlState(err) == wrongObjectType
+	return strings.HasPrefix(sqlState(err), featureNotSupported) || sqlState(err) == wrongObjectType
 }
 
 func isAgain(err error) bool { return errors.As(err, new(Again)) }
@@ -90,17 +168,25 @@ func isBusy(err error) bool {
 	return errors.Is(err, ErrBusy)
 }
 
-// classify adds ErrRefused to an error for which the server's owner must grant something.
-func classify(err error) error {
-	code := sqlState(err)
-	if isTLS(err) || strings.HasPrefix(code, invalidAuthorization) ||
-		code == invalidCatalogName || code == invalidSchemaName || code == insufficientPrivilege {
-		return fmt.Errorf("%w: %w", ErrRefused, brief(err))
+// classify adds the class of an error that no retry cures, if it has one.
+func classify(err error, config *pgconn.Config) error {
+	class := map[verdict]error{refuses: ErrRefused, invalid: ErrParameter}[judge(err)]
+	if class == nil {
+		return err
 	}
-	return err
+	if config != nil && config.Password == "" && isWrongPassword(err) {
+		return fmt.Errorf("%w: no password is set (POSTGRES_PASSWORD): %w", class, brief(err))
+	}
+	return fmt.Errorf("%w: %w", class, brief(err))
 }
 
-// abridged is an error of which a person need not read all.
+// isWrongPassword recognises a server that does not take the password, or wants one.
+func isWrongPassword(err error) bool {
+	code := sqlState(err)
+	return strings.HasPrefix(code, invalidAuthorization) || strings.HasPrefix(code, connectionException)
+}
+
+// abridged is an error that is said in other words than its own.
 type abridged struct {
 	error
 	text string
@@ -109,37 +195,79 @@ type abridged struct {
 func (a abridged) Error() string { return a.text }
 func (a abridged) Unwrap() error { return a.error }
 
-// brief leaves out that a server has no TLS where it was then asked without: sslmode=prefer, the default, tries both, and
-// what the second try met is what counts.
+// brief says what became of an attempt to connect: each thing once, with what a person could look at. It leaves out that a
+// server has no TLS where it was then asked without: sslmode=prefer, the default, tries both, and what the second try met is
+// what counts.
 func brief(err error) error {
 	var connect *pgconn.ConnectError
 	if !errors.As(err, &connect) {
 		return err
 	}
 	tries := attempts(err)
-	kept := slices.DeleteFunc(slices.Clone(tries), refusesTLS)
-	if len(kept) == 0 || len(kept) == len(tries) {
-		return err
+	if kept := slices.DeleteFunc(slices.Clone(tries), refusesTLS); len(kept) > 0 {
+		tries = kept
 	}
-	return abridged{err, fmt.Sprintf("failed to connect to `user=%s database=%s`: %v",
-		connect.Config.User, connect.Config.Database, errors.Join(kept...))}
-}
-
-// isTLS recognises a certificate that is not to be trusted, and a server that does not speak TLS. A retry would find
-// the same one, unless one of several hosts failed for another reason. With sslmode verify-ca pgconn checks the
-// certificate itself, so that crypto/tls's own error is missing.
-func isTLS(err error) bool {
-	for _, attempt := range attempts(err) {
-		if !errors.As(attempt, new(*tls.CertificateVerificationError)) &&
-			!errors.As(attempt, new(x509.UnknownAuthorityError)) &&
-			!errors.As(attempt, new(x509.CertificateInvalidError)) &&
-			!errors.As(attempt, new(x509.HostnameError)) &&
-			!errors.As(attempt, new(tls.RecordHeaderError)) &&
-			!refusesTLS(attempt) {
-			return false
+	var lines []string
+	for _, try := range tries {
+		if line := try.Error() + advice(try); !slices.Contains(lines, line) {
+			lines = append(lines, line)
 		}
 	}
-	return true
+	return abridged{err, fmt.Sprintf("failed to connect to `user=%s database=%s`: %s",
+		connect.Config.User, connect.Config.Database, strings.Join(lines, "; "))}
+}
+
+// advice is what a person could look at, for an address that cannot be reached; in a clause, or nothing.
+func advice(err error) string {
+	var dns *net.DNSError
+	var dial *net.OpError
+	if errors.As(err, &dns) {
+		return " (is this container on the database's network?)"
+	}
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		if address, ok := dial.Addr.(*net.TCPAddr); ok && (address.IP.IsLoopback() || address.IP.IsUnspecified()) {
+			return " (in a container that is the container itself: give the host by the name that it has on the network)"
+		}
+	}
+	return ""
+}
+
+// isTLS recognises a certificate that is not to be trusted, on either side, and a server that does not speak TLS, or not
+// in a way that both sides like. With sslmode verify-ca pgconn checks the certificate itself, so that crypto/tls's own error
+// is missing.
+func isTLS(err error) bool {
+	var alert tls.AlertError
+	if errors.As(err, &alert) {
+		const internalError, userCanceled = 80, 90
+		return alert != internalError && alert != userCanceled
+	}
+	return errors.As(err, new(*tls.CertificateVerificationError)) ||
+		errors.As(err, new(x509.UnknownAuthorityError)) ||
+		errors.As(err, new(x509.CertificateInvalidError)) ||
+		errors.As(err, new(x509.HostnameError)) ||
+		errors.As(err, new(tls.RecordHeaderError)) ||
+		refusesTLS(err) ||
+		strings.Contains(err.Error(), "tls error: ") && !isLost(err)
+}
+
+// isRefusedHere recognises a server that this side does not accept, or cannot prove itself to: require_auth, channel binding,
+// sslcertmode, a method of authentication that pgconn does not know. pgconn has no names for these, only words.
+func isRefusedHere(err error) bool {
+	for _, words := range []string{
+		"require_auth check failed", "channel binding check failed", "sslcertmode check failed", "failed SASL auth", "failed GSS auth",
+		"unknown authentication type",
+	} {
+		if strings.Contains(err.Error(), words) {
+			return !isLost(err)
+		}
+	}
+	return false
+}
+
+// isLost recognises a connection that broke, or was silent for too long.
+func isLost(err error) bool {
+	return errors.As(err, new(net.Error)) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // refusesTLS knows the words in which pgconn says that a server was asked for TLS and has none; it has no name for it.
@@ -150,8 +278,11 @@ func refusesTLS(err error) bool {
 // attempts returns what went wrong at each host and address that one call of pgconn tried, or else err alone.
 func attempts(err error) []error {
 	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) {
-		if joined, ok := connect.Unwrap().(interface{ Unwrap() []error }); ok {
+	if !errors.As(err, &connect) {
+		return []error{err}
+	}
+	for cause := connect.Unwrap(); cause != nil; cause = errors.Unwrap(cause) {
+		if joined, ok := cause.(interface{ Unwrap() []error }); ok {
 			return joined.Unwrap()
 		}
 	}
@@ -161,12 +292,7 @@ func attempts(err error) []error {
 // isNetwork recognises a connection that could not be made or was lost. Everything that pgconn reports while it
 // connects, and that is not an answer of the server, is of this kind.
 func isNetwork(err error) bool {
-	return errors.As(err, new(*pgconn.ConnectError)) ||
-		errors.As(err, new(net.Error)) ||
-		errors.Is(err, pgconn.ErrConnClosed) ||
-		errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, io.EOF) ||
-		errors.Is(err, io.ErrUnexpectedEOF)
+	return errors.As(err, new(*pgconn.ConnectError)) || errors.Is(err, pgconn.ErrConnClosed) || isLost(err)
 }
 
 // reason says in a few words what is being waited for, without addresses: a log line for each would say no more.
@@ -175,20 +301,20 @@ func reason(err error) string {
 	var dnsErr *net.DNSError
 	var errno syscall.Errno
 	switch {
-	case errors.Is(err, ErrBusy), errors.Is(err, ErrStandby), isAgain(err):
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrStandby), errors.Is(err, ErrUnable), isAgain(err):
 		return err.Error()
 	case errors.As(err, &pgErr):
 		return pgErr.Message
 	case errors.As(err, &dnsErr):
-		return "lookup of " + dnsErr.Name + " failed"
+		return "lookup of " + dnsErr.Name + " failed" + advice(err)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "connection lost" // which of them it is depends on who is quicker
 	case errors.As(err, &errno):
-		return errno.Error()
+		return errno.Error() + advice(err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer"
-	case strings.Contains(err.Error(), "read only connection"): // pgconn has no name for it
+	case errors.Is(err, pgconn.ErrReadOnlyConnection):
 		return ErrStandby.Error()
 	case refusesTLS(err):
 		return "the server does not speak TLS, and sslmode wants it"
@@ -204,4 +330,10 @@ func sqlState(err error) string {
 		return pgErr.Code
 	}
 	return ""
+}
+
+// judgePooler is the verdict on a protocol violation (08P01), by which poolers say nearly everything: PgBouncer 1.18 to
+// 1.26, Odyssey. Only their words tell what no retry cures.
+func judgePooler(message string) verdict {
+	return passes
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
-	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // The ways in which an attempt ends for good.
@@ -24,8 +23,16 @@ var (
 	// privilege, no such database. A retry does not help.
 	ErrRefused = errors.New("refused by postgresql")
 
+	// ErrParameter means that the server, or a pooler in front of it, does not take a parameter of the connection: PGOPTIONS,
+	// PGTZ, PGCLIENTENCODING or those of a URL. A retry does not help.
+	ErrParameter = errors.New("a parameter of the connection is not accepted")
+
 	// ErrBusy means that locks were held by others until the wait was over. Work returns it, wrapped, to be run again.
 	ErrBusy = errors.New("locked by another session")
+
+	// ErrUnable is what work returns to be run again when the server has answered that it cannot do what it should: it is out
+	// of memory, or a file cannot be read.
+	ErrUnable = errors.New("the server is not able to answer")
 
 	// ErrStandby is what work returns to be run again on the primary.
 	ErrStandby = errors.New("the server is a standby and cannot be written to")
@@ -66,36 +73,45 @@ const (
 // somebody, itself or another instance, got on with the job: the wait then begins anew.
 type Work func(ctx context.Context, conn *pgconn.PgConn) (progress bool, err error)
 
+// Source returns how to connect. It is asked anew for each connection, since passwords and certificates change.
+type Source func() (*pgconn.Config, error)
+
 // Server is a PostgreSQL server, or several of which one is the primary.
 type Server struct {
-	config *pgconn.Config
-	wait   time.Duration
-	log    *slog.Logger
-	conn   *pgconn.PgConn       // kept from one attempt to the next; nil if there is none
-	said   map[string]time.Time // when each state was last seen
+	source  Source
+	wait    time.Duration
+	log     *slog.Logger
+	config  *pgconn.Config       // of the last connection
+	primary bool                 // whether only a server will do that can be written to
+	conn    *pgconn.PgConn       // kept from one attempt to the next; nil if there is none
+	said    map[string]time.Time // when each state was last seen
 }
 
-// New returns the server that config leads to. Attempts are given up after wait without progress.
-func New(config *pgconn.Config, wait time.Duration, log *slog.Logger) *Server {
-	config = prepare(config)
-	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) {
-		logNotice(log, notice)
-	}
-	return &Server{config: config, wait: wait, log: log, said: map[string]time.Time{}}
+// New returns the server that source leads to. Attempts are given up after wait without progress.
+func New(source Source, wait time.Duration, log *slog.Logger) *Server {
+	return &Server{source: source, wait: wait, log: log, said: map[string]time.Time{}}
 }
 
 // ConnectPrimary opens one connection, to that of several hosts that can be written to. It does not try again.
-func ConnectPrimary(ctx context.Context, config *pgconn.Config) (*pgconn.PgConn, error) {
-	config = prepare(config)
-	config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	return pgconn.ConnectConfig(ctx, config)
+func ConnectPrimary(ctx context.Context, source Source) (*pgconn.PgConn, error) {
+	config, err := source()
+	if err != nil {
+		return nil, err
+	}
+	return pgconn.ConnectConfig(ctx, prepare(config, true))
 }
 
 // prepare returns a copy with what pgconn has no good default for.
-func prepare(config *pgconn.Config) *pgconn.Config {
+func prepare(config *pgconn.Config, primary bool) *pgconn.Config {
 	config = config.Copy()
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
+	}
+	if primary {
+		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	if config.ValidateConnect != nil {
+		config.ValidateConnect = checked(config.ValidateConnect)
 	}
 	// With pgconn's default, a cancelled context closes the socket while the statement goes on in the server, and
 	// with it the transaction and its locks.
@@ -103,12 +119,20 @@ func prepare(config *pgconn.Config) *pgconn.Config {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Second}
 	}
 	// Else whoever speaks another protocol makes pgconn set up to 1 GB aside for a message that never comes.
-	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-		frontend := pgproto3.NewFrontend(r, w)
-		frontend.SetMaxBodyLen(maxMessage)
-		return frontend
-	}
+	config.MaxProtocolMessageBodyLen = maxMessage
 	return config
+}
+
+// checked makes an error of what pgconn's own checks of a connection do with half an answer: they index it.
+func checked(validate pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
+	return func(ctx context.Context, conn *pgconn.PgConn) (err error) {
+		defer func() {
+			if recover() != nil {
+				err = fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF)
+			}
+		}()
+		return validate(ctx, conn)
+	}
 }
 
 // forget is how long a state must have been absent to be news again.
@@ -143,8 +167,8 @@ func (s *Server) Do(ctx context.Context, work Work) error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if !retryable(err) {
-			return classify(err)
+		if judge(err) != passes && !s.changed(err) {
+			return classify(err, s.config)
 		}
 		if progress {
 			deadline = time.Now().Add(s.wait)
@@ -190,6 +214,12 @@ func (s *Server) connect(ctx context.Context, deadline time.Time) error {
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
+	config, err := s.source()
+	if err != nil {
+		return Again{err} // a file that is just being replaced
+	}
+	s.config = prepare(config, s.primary)
+	s.config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) { logNotice(s.log, notice) }
 	conn, err := pgconn.ConnectConfig(ctx, s.config)
 	if err != nil {
 		return err
@@ -200,13 +230,21 @@ func (s *Server) connect(ctx context.Context, deadline time.Time) error {
 	return nil
 }
 
+// changed reports whether a server has refused a login that is not the one any more to which the configuration leads: a Secret was
+// rotated, or a token renewed.
+func (s *Server) changed(err error) bool {
+	if s.config == nil || judge(err) != refuses || !isWrongPassword(err) {
+		return false
+	}
+	now, err := s.source()
+	return err == nil && (now.Password != s.config.Password || now.User != s.config.User)
+}
+
 // leaveStandby makes the next attempt look for the primary: among several hosts, or behind a name that moves. The
 // first attempt takes any server, since one that is up to date needs no primary.
 func (s *Server) leaveStandby() {
 	s.close()
-	if s.config.ValidateConnect == nil {
-		s.config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
+	s.primary = true
 }
 
 // close says goodbye, so that the server's log has no "unexpected EOF on client connection".

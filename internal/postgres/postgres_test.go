@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 func TestClassification(t *testing.T) {
@@ -53,23 +54,30 @@ func TestClassification(t *testing.T) {
 		"bad certificate":      {&tls.CertificateVerificationError{Err: errors.New("x")}, false, true, false},
 		"syntax error":         {server("42601"), false, false, false},
 		"unique violation":     {server("23505"), false, false, false},
+		"stopped for a while":  {server("25P03"), true, false, false},
+		"no memory just now":   {fmt.Errorf("%w: x", ErrUnable), true, false, false},
+		"database dropped":     {server("57P04"), false, true, false},
 		"a bug":                {errors.New("nil"), false, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := retryable(test.err); got != test.retryable {
+			if got := judge(test.err) == passes; got != test.retryable {
 				t.Errorf("retryable: %v", got)
 			}
-			if got := errors.Is(classify(test.err), ErrRefused); got != test.refused {
+			if got := errors.Is(classify(test.err, nil), ErrRefused); got != test.refused {
 				t.Errorf("refused: %v", got)
 			}
 			if got := errors.Is(giveUp(test.err, 0), ErrBusy); got != test.busy {
 				t.Errorf("busy: %v", got)
 			}
-			if !errors.Is(classify(test.err), test.err) || !errors.Is(giveUp(test.err, 0), test.err) {
+			if !errors.Is(classify(test.err, nil), test.err) || !errors.Is(giveUp(test.err, 0), test.err) {
 				t.Error("the cause is lost")
 			}
 		})
 	}
+}
+
+func fixed(config *pgconn.Config) Source {
+	return func() (*pgconn.Config, error) { return config, nil }
 }
 
 // do tries to reach a listener and returns the log and the error.
@@ -80,7 +88,7 @@ func do(ctx context.Context, t *testing.T, address string, wait time.Duration) (
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	err = New(config, wait, slog.New(slog.NewTextHandler(&log, nil))).Do(ctx, func(context.Context, *pgconn.PgConn) (bool, error) {
+	err = New(fixed(config), wait, slog.New(slog.NewTextHandler(&log, nil))).Do(ctx, func(context.Context, *pgconn.PgConn) (bool, error) {
 		t.Error("the work was begun")
 		return false, nil
 	})
@@ -132,7 +140,7 @@ func TestTLSOfSeveralHosts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = New(config, 50*time.Millisecond, slog.New(slog.DiscardHandler)).Do(context.Background(), nil)
+			err = New(fixed(config), 50*time.Millisecond, slog.New(slog.DiscardHandler)).Do(context.Background(), nil)
 			if !errors.Is(err, test.class) {
 				t.Errorf("got %v", err)
 			}
@@ -176,5 +184,194 @@ func TestCancelledWhileWaiting(t *testing.T) {
 	})
 	if _, err := do(ctx, t, address, time.Minute); err == nil || errors.Is(err, ErrUnreachable) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// answer is a server that says one thing to whoever comes.
+func answer(t *testing.T, message pgproto3.BackendMessage) string {
+	return listen(t, func(conn net.Conn) {
+		defer conn.Close()
+		backend := pgproto3.NewBackend(conn, conn)
+		if _, err := backend.ReceiveStartupMessage(); err != nil {
+			return
+		}
+		backend.Send(message)
+		backend.Flush()
+	})
+}
+
+// Whatever SQLSTATE a server sends instead of letting the client in, it is no bug: what is known to need a person ends at once, and
+// what may pass is tried again.
+func TestRefusedWithEveryState(t *testing.T) {
+	for code, want := range map[string]error{
+		"00000": ErrUnreachable, "01000": ErrUnreachable, "02000": ErrUnreachable, "03000": ErrUnreachable, "08000": ErrUnreachable,
+		"08003": ErrUnreachable, "08004": ErrUnreachable, "08006": ErrUnreachable, "08P01": ErrUnreachable, "09000": ErrUnreachable,
+		"0A000": ErrParameter, "0B000": ErrUnreachable, "20000": ErrUnreachable, "21000": ErrUnreachable, "22023": ErrParameter,
+		"22000": ErrParameter, "23505": ErrUnreachable, "25006": ErrUnreachable, "25P03": ErrUnreachable, "26000": ErrUnreachable,
+		"28000": ErrRefused, "28P01": ErrRefused, "3D000": ErrRefused, "3F000": ErrRefused, "40001": ErrBusy, "42501": ErrRefused,
+		"42601": ErrParameter, "42704": ErrParameter, "42883": ErrParameter, "53000": ErrUnreachable, "53100": ErrUnreachable,
+		"53200": ErrUnreachable, "53300": ErrUnreachable, "53400": ErrUnreachable, "54000": ErrUnreachable, "55000": ErrRefused,
+		"55006": ErrUnreachable, "55P03": ErrBusy, "57000": ErrUnreachable, "57014": ErrUnreachable, "57P01": ErrUnreachable,
+		"57P02": ErrUnreachable, "57P03": ErrUnreachable, "57P04": ErrRefused, "57P05": ErrUnreachable, "58000": ErrUnreachable,
+		"58030": ErrUnreachable, "58P01": ErrUnreachable, "F0000": ErrUnreachable, "HV000": ErrUnreachable, "HY000": ErrUnreachable,
+		"P0001": ErrRefused, "XX000": ErrUnreachable, "XX001": ErrUnreachable, "": ErrUnreachable, "X": ErrUnreachable,
+	} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			log, err := do(context.Background(), t, answer(t, &pgproto3.ErrorResponse{Severity: "FATAL", Code: code, Message: "no"}), 50*time.Millisecond)
+			if !errors.Is(err, want) {
+				t.Errorf("got %v, want %v", err, want)
+			}
+			if tried := strings.Contains(log, "waiting"); tried != (want == ErrUnreachable || want == ErrBusy) {
+				t.Errorf("tried again: %v\n%s", tried, log)
+			}
+		})
+	}
+}
+
+// What this side does not accept, no retry cures.
+func TestRefusedHere(t *testing.T) {
+	for name, test := range map[string]struct {
+		parameters string
+		message    pgproto3.BackendMessage
+		want       error
+	}{
+		"require_auth":          {"require_auth=scram-sha-256", &pgproto3.AuthenticationCleartextPassword{}, ErrRefused},
+		"require_auth, none":    {"require_auth=scram-sha-256", &pgproto3.AuthenticationOk{}, ErrRefused},
+		"channel binding":       {"channel_binding=require", &pgproto3.AuthenticationMD5Password{}, ErrRefused},
+		"client certificate":    {"sslcertmode=require", &pgproto3.AuthenticationOk{}, ErrRefused},
+		"unknown SASL":          {"", &pgproto3.AuthenticationSASL{AuthMechanisms: []string{"OAUTHBEARER"}}, ErrRefused},
+		"GSSAPI":                {"", &pgproto3.AuthenticationGSS{}, ErrRefused},
+		"SASL, and then silent": {"", &pgproto3.AuthenticationSASL{AuthMechanisms: []string{"SCRAM-SHA-256"}}, ErrUnreachable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, err := pgconn.ParseConfig("postgres://user:x@" + answer(t, test.message) + "/db?sslmode=disable&" + test.parameters)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = New(fixed(config), 50*time.Millisecond, slog.New(slog.DiscardHandler)).Do(context.Background(), nil)
+			if !errors.Is(err, test.want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// A password that is refused is tried again if it is another one meanwhile, and the error says if there is none.
+func TestPasswordIsRotated(t *testing.T) {
+	server := listen(t, func(conn net.Conn) {
+		defer conn.Close()
+		backend := pgproto3.NewBackend(conn, conn)
+		if _, err := backend.ReceiveStartupMessage(); err != nil {
+			return
+		}
+		backend.Send(&pgproto3.AuthenticationCleartextPassword{})
+		backend.Flush()
+		backend.SetAuthType(pgproto3.AuthTypeCleartextPassword)
+		message, err := backend.Receive()
+		if err != nil {
+			return
+		}
+		if password, ok := message.(*pgproto3.PasswordMessage); !ok || password.Password != "third" {
+			backend.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "28P01", Message: "password authentication failed"})
+			backend.Flush()
+			return
+		}
+		backend.Send(&pgproto3.AuthenticationOk{})
+		backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+		backend.Flush()
+		backend.Receive()
+	})
+	for last, works := range map[string]bool{"third": true, "second": false, "": false} {
+		passwords := []string{"first", "second", last}
+		if last == "" {
+			passwords = []string{""}
+		}
+		asked := 0
+		source := func() (*pgconn.Config, error) {
+			config, err := pgconn.ParseConfig("postgres://user@" + server + "/db?sslmode=disable")
+			if err != nil {
+				return nil, err
+			}
+			config.Password = passwords[min((asked+1)/2, len(passwords)-1)] // asked to connect, then whether it has changed
+			asked++
+			return config, nil
+		}
+		var log bytes.Buffer
+		err := New(source, time.Second, slog.New(slog.NewTextHandler(&log, nil))).Do(context.Background(),
+			func(context.Context, *pgconn.PgConn) (bool, error) { return false, nil })
+		if (err == nil) != works || err != nil && !errors.Is(err, ErrRefused) {
+			t.Errorf("%q: got %v", last, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "no password is set (POSTGRES_PASSWORD)") != (last == "") {
+			t.Errorf("%q: got %v", last, err)
+		}
+	}
+}
+
+// A file that is just being replaced is read again, and an error of it is that of the configuration.
+func TestSourceFails(t *testing.T) {
+	faulty := errors.New("the file is empty")
+	asked := 0
+	source := func() (*pgconn.Config, error) {
+		asked++
+		return nil, faulty
+	}
+	err := New(source, 100*time.Millisecond, slog.New(slog.DiscardHandler)).Do(context.Background(), nil)
+	if !errors.Is(err, faulty) || asked < 2 {
+		t.Errorf("asked %d times: %v", asked, err)
+	}
+}
+
+// Each thing is said once, with what a person could look at.
+func TestUnreachableInWords(t *testing.T) {
+	for address, want := range map[string]string{
+		"localhost:1":       "in a container that is the container itself",
+		"127.0.0.1:1":       "in a container that is the container itself",
+		"0.0.0.0:1":         "in a container that is the container itself",
+		"nowhere.invalid:1": "is this container on the database's network?",
+	} {
+		config, err := pgconn.ParseConfig("postgres://user@" + address + "/db") // with TLS and without
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		err = New(fixed(config), 0, slog.New(slog.NewTextHandler(&log, nil))).Do(context.Background(), nil)
+		if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), want) || !strings.Contains(log.String(), want) {
+			t.Errorf("%s: got %v\n%s", address, err, &log)
+		}
+		for _, once := range []string{"127.0.0.1:1 (", "0.0.0.0:1 (", "lookup nowhere"} {
+			if strings.Count(err.Error(), once) > 1 {
+				t.Errorf("%s: said more than once: %v", address, err)
+			}
+		}
+	}
+}
+
+// pgconn's own look at a connection must not end the program, whatever the server answers.
+func TestHalfAnAnswer(t *testing.T) {
+	server := listen(t, func(conn net.Conn) {
+		defer conn.Close()
+		backend := pgproto3.NewBackend(conn, conn)
+		if _, err := backend.ReceiveStartupMessage(); err != nil {
+			return
+		}
+		backend.Send(&pgproto3.AuthenticationOk{})
+		backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+		backend.Flush()
+		backend.Receive()
+		backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+		backend.Flush()
+		backend.Receive()
+	})
+	for _, attribute := range []string{"read-write", "read-only", "primary", "standby", "prefer-standby"} {
+		config, err := pgconn.ParseConfig("postgres://user@" + server + "/db?sslmode=disable&target_session_attrs=" + attribute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = New(fixed(config), 50*time.Millisecond, slog.New(slog.DiscardHandler)).Do(context.Background(), nil)
+		if !errors.Is(err, ErrUnreachable) {
+			t.Errorf("%s: got %v", attribute, err)
+		}
 	}
 }
