@@ -34,6 +34,9 @@ func askedFor(arguments []string) (answer string, err error) {
 // correction says where what stands in the arguments belongs.
 func correction(argument string) string {
 	option, _, _ := strings.Cut(argument, "=")
+	if !strings.HasPrefix(option, "--") {
+		option = option[:min(2, len(option))] // a value may follow without a blank
+	}
 	switch {
 	case slices.Contains(config.Actions(), argument):
 		return fmt.Sprintf("pephub-migrate takes no arguments; put --env MIGRATE_ACTION=%s before the image's name", argument)

@@ -32,6 +32,8 @@ func TestExitCodes(t *testing.T) {
 		"a bug":                       {background, errors.New("x"), 1},
 		"configuration":               {background, config.ErrInvalid, 3},
 		"folder of steps":             {background, fmt.Errorf("%w: x", migrator.ErrFolder), 3},
+		"parameter of the connection": {background, postgres.ErrParameter, 3},
+		"empty":                       {background, migrator.ErrEmpty, 6},
 		"target":                      {background, migrator.ErrTarget, 3},
 		"unreachable":                 {background, postgres.ErrUnreachable, 4},
 		"refused":                     {background, postgres.ErrRefused, 5},
@@ -81,7 +83,7 @@ func TestLastWords(t *testing.T) {
 	if !strings.Contains(output.String(), `object="column users.id is \"text\", expected \"integer\""`) {
 		t.Errorf("the log does not name the object:\n%s", &output)
 	}
-	if got := read(t, file); !strings.Contains(got, "1 objects differ from step 13 (pepdbagent 0.11.1); check that") {
+	if got := read(t, file); !strings.Contains(got, "1 object differs from step 13 (pepdbagent 0.11.1); check that") {
 		t.Errorf("left %q", got)
 	}
 
@@ -109,11 +111,11 @@ func TestSuccess(t *testing.T) {
 	first := migrator.Step{Number: 13, Release: "pepdbagent 0.11.1"}
 	last := migrator.Step{Number: 15}
 	for want, outcome := range map[string]migrator.Outcome{
-		"the database is at step 15, nothing to do":                     {From: last, To: last},
-		"the database was at step 15 already, now it is on record":      {From: last, To: last, Changed: true},
-		"the empty database is now at step 15":                          {To: last, Changed: true},
-		"the plan is on standard output, nothing was done":              {From: first, To: last, Plan: "-- x"},
-		"the database went from step 13 (pepdbagent 0.11.1) to step 15": {From: first, To: last, Changed: true},
+		"the database is at step 15, nothing to do":                                                                    {From: last, To: last},
+		"the database was at step 15 already, now it is on record":                                                     {From: last, To: last, Changed: true},
+		"the empty database is now at step 15; if it was to hold data, POSTGRES_DB or the volume is not the right one": {To: last, Changed: true},
+		"the plan is on standard output, nothing was done":                                                             {From: first, To: last, Plan: "-- x"},
+		"the database went from step 13 (pepdbagent 0.11.1) to step 15":                                                {From: first, To: last, Changed: true},
 	} {
 		if got := success(outcome); got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -259,7 +259,7 @@ func moveWithNotices(t *testing.T, db, action string, target int) (notices []str
 	defer conn.Close(ctx)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	steps, err := migrator.New(migrations.FS, config.Config{
-		Action: action, Target: target, Server: &cfg.Config, WaitTimeout: time.Second, LockTimeout: time.Second,
+		Action: action, Target: target, Server: fixed(&cfg.Config), WaitTimeout: time.Second, LockTimeout: time.Second,
 	}, log)
 	if err != nil {
 		t.Fatal(err)

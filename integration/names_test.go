@@ -137,7 +137,7 @@ func TestTemporaryTablesAreIgnored(t *testing.T) {
 // actOn makes one attempt on a connection that is there.
 func actOn(t *testing.T, conn *pgx.Conn, action string) error {
 	t.Helper()
-	cfg := config.Config{Action: action, Server: &conn.Config().Config, WaitTimeout: time.Second, LockTimeout: time.Second}
+	cfg := config.Config{Action: action, Server: fixed(&conn.Config().Config), WaitTimeout: time.Second, LockTimeout: time.Second}
 	steps, err := migrator.New(migrations.FS, cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		t.Fatal(err)

@@ -106,6 +106,11 @@ func (c *cutter) count(data []byte) bool {
 	return c.after == 0 || carried <= c.after
 }
 
+// fixed is a configuration that does not change.
+func fixed(server *pgconn.Config) func() (*pgconn.Config, error) {
+	return func() (*pgconn.Config, error) { return server, nil }
+}
+
 // upgradeThrough runs the program's own line, but for the environment, in the test's process.
 func upgradeThrough(t testing.TB, address, database string) (migrator.Outcome, error) {
 	t.Helper()
@@ -122,13 +127,13 @@ func upgradeThrough(t testing.TB, address, database string) (migrator.Outcome, e
 	log := slog.New(slog.DiscardHandler)
 	const limit = 10 * time.Second
 	steps, err := migrator.New(migrations.FS, config.Config{
-		Action: config.Up, Server: server, WaitTimeout: limit, LockTimeout: limit,
+		Action: config.Up, Server: fixed(server), WaitTimeout: limit, LockTimeout: limit,
 	}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var outcome migrator.Outcome
-	err = postgres.New(server, limit, log).Do(context.Background(), func(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
+	err = postgres.New(fixed(server), limit, log).Do(context.Background(), func(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
 		var err error
 		outcome, err = steps.Migrate(ctx, conn)
 		return outcome.Progress, err

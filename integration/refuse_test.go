@@ -78,7 +78,7 @@ func TestUnrecognised(t *testing.T) {
 		},
 		"column missing": {
 			"ALTER TABLE samples DROP COLUMN sample_name",
-			6, []string{`object="column samples.sample_name is missing`, "1 objects differ from step 13 (pepdbagent 0.11.1)"},
+			6, []string{`object="column samples.sample_name is missing`, "1 object differs from step 13 (pepdbagent 0.11.1)"},
 		},
 		"column of another type": {
 			"ALTER TABLE projects ALTER COLUMN id TYPE bigint",
@@ -123,7 +123,7 @@ func TestUnrecognised(t *testing.T) {
 		},
 		"unlogged table of an older release": {
 			"ALTER TABLE views_samples SET UNLOGGED",
-			6, []string{`object="table views_samples is \"unlogged\"`, "1 objects differ from step 13"},
+			6, []string{`object="table views_samples is \"unlogged\"`, "1 object differs from step 13"},
 		},
 		"view for a table": {
 			"DROP TABLE bedbase_stats; CREATE VIEW bedbase_stats AS SELECT 1 / 0 AS id",

@@ -44,7 +44,7 @@ func run(t *testing.T, fsys fs.FS, database string, cfg config.Config) error {
 func runOn(t *testing.T, fsys fs.FS, conn *pgx.Conn, cfg config.Config) error {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	cfg.Server, cfg.WaitTimeout, cfg.LockTimeout = &conn.Config().Config, time.Second, time.Second
+	cfg.Server, cfg.WaitTimeout, cfg.LockTimeout = fixed(&conn.Config().Config), time.Second, time.Second
 	steps, err := migrator.New(fsys, cfg, log)
 	if err != nil {
 		t.Fatal(err)
@@ -278,7 +278,7 @@ func countMessages(t *testing.T, db string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = postgres.New(server, limit, log).Do(context.Background(), func(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
+	err = postgres.New(fixed(server), limit, log).Do(context.Background(), func(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
 		_, err := steps.Migrate(ctx, conn)
 		return false, err
 	})

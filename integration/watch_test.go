@@ -36,7 +36,7 @@ func TestLongStepSaysSo(t *testing.T) {
 	execute(t, conn, "SET application_name = 'the test'")
 	var log bytes.Buffer
 	m, err := migrator.New(fsys, config.Config{
-		Action: config.Up, Server: &conn.Config().Config, WaitTimeout: time.Minute, LockTimeout: time.Minute,
+		Action: config.Up, Server: fixed(&conn.Config().Config), WaitTimeout: time.Minute, LockTimeout: time.Minute,
 	}, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)

@@ -448,3 +448,19 @@ func TestCertificatesAsText(t *testing.T) {
 		}
 	}
 }
+
+// Every variable of ours is in the help and in the README.
+func TestVariablesAreDocumented(t *testing.T) {
+	for file, form := range map[string]string{"../../help.txt": "\n  %s ", "../../README.md": "| `%s` |"} {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(string(content), "`, `", "` |\n| `")
+		for name := range variables() {
+			if !strings.Contains(text, strings.ReplaceAll(form, "%s", name)) {
+				t.Errorf("%s is not in %s", name, file)
+			}
+		}
+	}
+}

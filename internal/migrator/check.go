@@ -17,7 +17,7 @@ var ErrPending = errors.New("not at the target")
 
 // Check is one attempt to find out whether the database behind conn is at the target. It only reads, and takes no lock that
 // anybody could notice; a standby will do. The error wraps ErrPending, or one of those for which Migrate would leave the
-// database alone: ErrUnrecognised, ErrNewer, ErrTarget.
+// database alone: ErrUnrecognised, ErrEmpty, ErrNewer, ErrTarget, ErrAttached, ErrPlanted.
 func (m *Migrator) Check(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	found, err := m.assess(ctx, conn)
 	for _, step := range found.pending {
@@ -33,14 +33,15 @@ func (m *Migrator) Wait(ctx context.Context, conn *pgconn.PgConn) (Outcome, erro
 	if !errors.Is(err, ErrPending) && !postgres.IsLockTimeout(err) { // of a table that the other instance has locked
 		return found.outcome, err
 	}
-	ctx, cancel := m.briefly(ctx)
+	brief, cancel := m.briefly(ctx)
 	defer cancel()
-	holders, lookErr := holders(ctx, conn)
+	holder, lookErr := m.findHolder(brief, conn)
 	if lookErr != nil {
 		return found.outcome, lookErr
 	}
-	if len(holders) > 0 {
-		found.outcome.Progress = m.sayHolder(holders[0])
+	if holder != nil {
+		m.sayHolder(*holder)
+		found.outcome.Progress = holder.doing == "working"
 	}
 	if errors.Is(err, ErrPending) {
 		err = postgres.Again{Err: err}
@@ -54,29 +55,51 @@ type assessment struct {
 	outcome Outcome // without Changed: nothing was done
 }
 
-// settlePause is the time between two looks of which the second is to confirm the first.
-const settlePause = 200 * time.Millisecond
-
-// assess looks without the lock. What is left to do is an ErrPending. What it shows while another instance commits may be a
-// mixture of before and after; so a database is refused only for what two looks in a row see.
+// assess looks without the lock. What is left to do is an ErrPending.
 func (m *Migrator) assess(ctx context.Context, conn *pgconn.PgConn) (assessment, error) {
-	var before error
-	for {
-		found, err := m.assessOnce(ctx, conn)
-		if !isRefusal(err) {
-			return found, err
-		}
-		if before != nil && before.Error() == err.Error() {
-			if errors.Is(err, ErrUnrecognised) {
-				m.nameUndecided(ctx, conn, found.db)
-			}
-			return found, err
-		}
-		before = err
-		if err := postgres.Sleep(ctx, settlePause); err != nil {
-			return found, err
-		}
+	found, err := m.assessOnce(ctx, conn)
+	return found, m.confirm(ctx, conn, err)
+}
+
+// standStill is how long a database must be as it was for an error to count that another program's work may have caused.
+const standStill = time.Second
+
+// confirm makes an error of an attempt one that is tried again, unless the attempt before has ended in the same one on the
+// same database. Another program may be making tables just now, one by one or in a transaction that commits between a look and a
+// statement, and what a look without the lock shows while that commits may be a mixture of before and after.
+func (m *Migrator) confirm(ctx context.Context, conn *pgconn.PgConn, err error) error {
+	if !isRefusal(err) && !errors.Is(err, ErrResult) && !(errors.Is(err, ErrStep) && postgres.IsCatalogChange(err)) {
+		m.unconfirmed = ""
+		return err
 	}
+	found := inFull(err) + m.seen.Shape.String() + m.seen.Recorded + m.seen.Alembic
+	if m.unconfirmed != found {
+		m.unconfirmed = found
+		if m.config.WaitTimeout > standStill {
+			if err := postgres.Sleep(ctx, standStill); err != nil {
+				return err
+			}
+		}
+		return postgres.Again{Err: err}
+	}
+	if errors.Is(err, ErrUnrecognised) {
+		m.nameUndecided(ctx, conn, m.seen)
+	}
+	return err
+}
+
+// inFull is an error with what else it names.
+func inFull(err error) string {
+	text := err.Error()
+	var shape *ShapeError
+	if errors.As(err, &shape) {
+		text += fmt.Sprint(shape.Differences)
+	}
+	var obstacles *ObstacleError
+	if errors.As(err, &obstacles) {
+		text += fmt.Sprint(obstacles.Obstacles)
+	}
+	return text
 }
 
 // isRefusal reports whether an error is a reason for which a database is left alone.
@@ -97,6 +120,7 @@ func (m *Migrator) assessOnce(ctx context.Context, conn *pgconn.PgConn) (assessm
 	if err != nil {
 		return assessment{}, err
 	}
+	m.seen = db
 	if m.compatible(db) {
 		return assessment{outcome: Outcome{Newer: db.Version()}}, nil
 	}
@@ -114,13 +138,19 @@ func (m *Migrator) assessOnce(ctx context.Context, conn *pgconn.PgConn) (assessm
 	return found, fmt.Errorf("%w: %s", ErrPending, found.lacking())
 }
 
-// passing makes it worth another attempt that a table is gone since the look, or that one which a look without the lock has
-// just seen is not known yet to the session that looks: another instance has just migrated.
+// passing gives an error of a look its class. It is worth another attempt that a table is gone since the look before, or that one
+// which a look without the lock has just seen is not known yet to the session that looks: another instance has just migrated. So is
+// what the server cannot do just now. But if it does not know what every PostgreSQL knows, it is none.
 func passing(err error) error {
-	if postgres.IsUndefinedTable(err) || postgres.IsOfAnotherKind(err) {
+	switch {
+	case postgres.IsUndefinedTable(err), postgres.IsOfAnotherKind(err):
 		return fmt.Errorf("%w: %w", postgres.ErrBusy, err)
+	case !postgres.IsAnswer(err), postgres.IsClassified(err), isRefusal(err), errors.Is(err, ErrStep):
+		return err
+	case postgres.IsUnable(err):
+		return fmt.Errorf("%w: %w", postgres.ErrUnable, err)
 	}
-	return err
+	return fmt.Errorf("%w: the server does not answer as PostgreSQL 13 or newer does: %w", ErrUnrecognised, err)
 }
 
 // lacking says in words what is missing.

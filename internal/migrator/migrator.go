@@ -43,9 +43,12 @@ type Migrator struct {
 
 	furthest int // how many steps any attempt has got through
 
-	behind    bool      // whether another instance had the lock at the last attempt
-	active    bool      // whether that made progress
+	behind    bool      // whether somebody else had the lock at the last attempt
+	holder    holder    // who that was
 	askedWhen time.Time // when that was found out
+
+	seen        schema.Database // what the last look has shown
+	unconfirmed string          // the error of the last attempt, in full, if another attempt is to confirm it
 }
 
 // Outcome is where a database was and where it is now. Of an attempt that failed, only Progress counts.
@@ -92,12 +95,17 @@ func newMigrator(steps Steps, cfg config.Config, log *slog.Logger) (*Migrator, e
 }
 
 // Migrate is one attempt to bring the database behind conn to the target. Either it is there afterwards, or it is
-// as it was. The error wraps ErrUnrecognised, ErrNewer, ErrTarget, ErrStep, ErrResult, postgres.ErrBusy or
-// postgres.ErrStandby, or is the connection's.
-//
-// The first look, without the lock, only serves to find that there is nothing to do. PostgreSQL does not read all its
-// catalogs as of one moment, so what it shows while another instance commits may be a mixture of before and after.
+// as it was. The error wraps ErrUnrecognised, ErrEmpty, ErrNewer, ErrTarget, ErrAttached, ErrPlanted, ErrStep, ErrResult,
+// postgres.ErrBusy or postgres.ErrStandby, or is the connection's.
 func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
+	outcome, err := m.migrateOnce(ctx, conn)
+	return outcome, m.confirm(ctx, conn, err)
+}
+
+// migrateOnce is Migrate with errors that another program's work may have caused. The first look, without the lock, only serves
+// to find that there is nothing to do. PostgreSQL does not read all its catalogs as of one moment, so what it shows while another
+// instance commits may be a mixture of before and after.
+func (m *Migrator) migrateOnce(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	if m.behind {
 		if outcome, err := m.queue(ctx, conn); err != nil {
 			return outcome, err
@@ -176,13 +184,15 @@ func (m *Migrator) compatible(db schema.Database) bool {
 }
 
 // migrateLocked does the work of the transaction, in which the database was read again: another instance may have been quicker.
-// Of a refusal the log says what the error alone does not.
-func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn, db schema.Database) (Outcome, error) {
-	watcher := m.watch(ctx)
+// session is its number on the server. If the watcher finds out that the server has it no more, no answer is waited for.
+func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn, db schema.Database, session string) (Outcome, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watcher := m.watch(ctx, session, cancel)
 	outcome, err := m.move(ctx, conn, db, watcher)
 	watcher.stop()
-	if errors.Is(err, ErrUnrecognised) {
-		m.nameUndecided(ctx, conn, db)
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errGone) {
+		return outcome, cause
 	}
 	return outcome, watcher.explain(err)
 }

@@ -32,8 +32,11 @@ type ShapeError struct {
 
 // Error counts the objects; the caller shows them one by one.
 func (e *ShapeError) Error() string {
-	return fmt.Sprintf("%v: %d objects differ from step %d (%s)",
-		e.Class, len(e.Differences), e.Nearest.Number, e.Nearest.Release)
+	verb := "objects differ"
+	if len(e.Differences) == 1 {
+		verb = "object differs"
+	}
+	return fmt.Sprintf("%v: %d %s from step %d (%s)", e.Class, len(e.Differences), verb, e.Nearest.Number, e.Nearest.Release)
 }
 
 // Unwrap returns the class.
@@ -64,13 +67,16 @@ func (p position) missingIndexes() string {
 // recognise finds the step that the database is at. The shape decides. What the two version tables say is evidence of
 // somebody who knows more than this image, and nothing beyond that: Alembic stamps a database without looking at it.
 func (s Steps) recognise(db schema.Database) (position, error) {
+	where := "schema " + db.Schema + " holds none of PEPhub's tables"
 	if db.Schema == "" {
-		return position{}, fmt.Errorf("%w: the role's search_path names no schema that is there", ErrUnrecognised)
+		where = "the role's search_path names no schema that is there"
 	}
 	if len(db.Elsewhere) > 0 {
-		return position{}, fmt.Errorf("%w: schema %s holds none of PEPhub's tables, but schema %s does; "+
-			"set the role's search_path to it, or PGOPTIONS=-csearch_path=..., as for the application",
-			ErrUnrecognised, db.Schema, strings.Join(db.Elsewhere, ", "))
+		return position{}, fmt.Errorf("%w: %s, but schema %s does; make it the role's, as for the application: "+
+			"ALTER ROLE ... SET search_path = %[3]s", ErrUnrecognised, where, strings.Join(db.Elsewhere, ", "))
+	}
+	if db.Schema == "" {
+		return position{}, fmt.Errorf("%w: %s", ErrUnrecognised, where)
 	}
 	if len(db.Others) > 0 {
 		return position{}, fmt.Errorf("%w: schema %s holds other tables (%s) and none of PEPhub's",
@@ -250,8 +256,13 @@ func (s Steps) checkEvidence(db schema.Database) error {
 	case schema.Empty, "":
 	default:
 		for revision := range strings.FieldsSeq(db.Alembic) {
+			if !s.knows(revision) && len(db.Shape.Names("table")) == 0 {
+				return fmt.Errorf("%w: alembic_version says %s, which is not pepdbagent's, and there is no table of PEPhub's: "+
+					"the database is another application's", ErrUnrecognised, revision)
+			}
 			if !s.knows(revision) {
-				return fmt.Errorf("%w: alembic_version says %s", ErrNewer, revision)
+				return fmt.Errorf("%w: alembic_version says %s, which is a newer pepdbagent's, or another application's "+
+					"that has its tables in the same schema", ErrNewer, revision)
 			}
 		}
 	}

@@ -56,7 +56,7 @@ func (m *Migrator) tableSizes(ctx context.Context, conn *pgconn.PgConn, db schem
 		guess := plannersRows.FindSubmatch(explained[0])
 		bytes, err := strconv.ParseInt(string(size[0]), 10, 64)
 		if err != nil || guess == nil {
-			return nil, fmt.Errorf("the server does not say how large table %s is", table)
+			return nil, fmt.Errorf("look at the size of table %s: %w", table, schema.ErrHalf)
 		}
 		rows := "about " + string(guess[1])
 		if size[1] != nil {

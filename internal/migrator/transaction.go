@@ -2,10 +2,11 @@ package migrator
 
 import (
 	"context"
+	_ "embed" // for holder.sql
 	"fmt"
-	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,72 +28,51 @@ func (m *Migrator) inTransaction(ctx context.Context, conn *pgconn.PgConn) (outc
 			rollback(conn)
 		}
 	}()
-	db, outcome, err := m.begin(ctx, conn)
+	db, session, outcome, err := m.begin(ctx, conn)
 	if err != nil {
 		return outcome, err
 	}
-	if outcome, err = m.migrateLocked(ctx, conn, db); err != nil {
+	m.seen = db
+	if outcome, err = m.migrateLocked(ctx, conn, db, session); err != nil {
 		return outcome, err
 	}
-	return outcome, commit(ctx, conn)
+	return outcome, m.commit(ctx, conn)
 }
 
-// holderSQL returns the query for the session that holds the lock: columns pid, application_name, xact_start, and active,
-// whether it makes progress. It makes none while it waits for a lock in turn, or for a client that is gone.
-func holderSQL() string {
-	return fmt.Sprintf(`
-		SELECT l.pid, a.application_name, a.xact_start, coalesce(a.state, 'active') = 'active'
-			AND NOT EXISTS (SELECT FROM pg_locks AS w WHERE w.pid = l.pid AND NOT w.granted) AS active
-		FROM pg_locks AS l
-		JOIN pg_stat_activity AS a ON a.pid = l.pid
-		WHERE l.locktype = 'advisory' AND l.granted
-			AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-			AND (l.classid::bigint << 32 | l.objid::bigint) = %d`, int64(lockKey))
-}
-
-// holders asks for the rows of holderSQL.
-func holders(ctx context.Context, conn *pgconn.PgConn) ([][][]byte, error) {
-	rows, err := schema.AskTable(ctx, conn, 4, holderSQL())
-	if err != nil {
-		return nil, fmt.Errorf("look for an instance that migrates: %w", err)
-	}
-	return rows, nil
-}
-
-// begin opens the transaction, takes the lock and reads the database, in one round trip if the lock is free. A lock that is taken is not waited for
-// here: a statement that waits holds a snapshot, which delays VACUUM and CREATE INDEX CONCURRENTLY everywhere else.
-func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (schema.Database, Outcome, error) {
+// begin opens the transaction, takes the lock and reads the database, in one round trip if the lock is free. It returns the number that
+// the session has on the server. A lock that is taken is not waited for here: a statement that waits holds a snapshot, which delays
+// VACUUM and CREATE INDEX CONCURRENTLY everywhere else.
+func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (db schema.Database, session string, _ Outcome, _ error) {
+	brief, cancel := context.WithTimeout(ctx, m.lockTimeout()+maxGlanceTimeout)
+	defer cancel()
 	reader := m.reader.Around()
-	results, err := conn.Exec(ctx, strings.Join([]string{
+	results, err := conn.Exec(brief, strings.Join([]string{
 		"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", tryLockSQL(), schema.Locate(), m.settingsSQL() + reader.SQL(),
 	}, ";\n")).ReadAll()
 	if err != nil {
-		return schema.Database{}, Outcome{}, passing(fmt.Errorf("begin: %w", err))
+		return db, "", Outcome{}, passing(fmt.Errorf("begin: %w", err))
 	}
 	if len(results) < 2 {
-		return schema.Database{}, Outcome{}, fmt.Errorf("begin: %w", io.ErrUnexpectedEOF)
+		return db, "", Outcome{}, fmt.Errorf("begin: %w", schema.ErrHalf)
 	}
-	locked, err := isTrue(results[1])
+	lock, err := schema.Row(results[1], 2)
 	if err != nil {
-		return schema.Database{}, Outcome{}, fmt.Errorf("begin: %w", err)
+		return db, "", Outcome{}, fmt.Errorf("begin: %w", err)
 	}
-	if !locked {
+	if string(lock[0]) != "t" {
 		outcome, err := m.askHolder(ctx, conn)
-		return schema.Database{}, outcome, err
+		return db, "", outcome, err
 	}
-	db, err := reader.Parse(results)
-	return db, Outcome{}, err
+	if db, err = reader.Parse(results); err != nil {
+		return db, "", Outcome{}, err
+	}
+	return db, string(lock[1]), Outcome{}, nil
 }
 
-// tryLockSQL runs before anything has set the search path.
+// tryLockSQL is the query that takes the lock if it is free: columns whether it was, and the number of the session. It runs before
+// anything has set the search path.
 func tryLockSQL() string {
-	return fmt.Sprintf("SELECT pg_catalog.pg_try_advisory_xact_lock(%d)", int64(lockKey))
-}
-
-// isTrue reads the boolean that a query returns.
-func isTrue(result *pgconn.Result) (bool, error) {
-	row, err := schema.Row(result, 1)
-	return err == nil && string(row[0]) == "t", err
+	return fmt.Sprintf("SELECT pg_catalog.pg_try_advisory_xact_lock(%d), pg_catalog.pg_backend_pid()", int64(lockKey))
 }
 
 // lockTimeout is not longer than the whole run may wait, unless it is for a script to be run later.
@@ -108,9 +88,10 @@ func (m *Migrator) settingsSQL() string {
 	settings := map[string]string{
 		"lock_timeout": fmt.Sprintf("%dms", m.lockTimeout().Milliseconds()),
 		// A step takes as long as it takes.
-		"statement_timeout":                   "0",
-		"transaction_timeout":                 "0", // PostgreSQL 17
-		"idle_in_transaction_session_timeout": "0",
+		"statement_timeout":   "0",
+		"transaction_timeout": "0", // PostgreSQL 17
+		// A run that is frozen is not to keep PEPhub out. It never thinks that long between two messages.
+		"idle_in_transaction_session_timeout": "30s",
 		// A row that a policy hides must be an error, not a row that is left behind.
 		"row_security":                "off",
 		"client_min_messages":         "notice",
@@ -120,13 +101,11 @@ func (m *Migrator) settingsSQL() string {
 		// a look at the connection while it works (PostgreSQL 14), and by the other side's kernel when the
 		// network is cut.
 		"client_connection_check_interval": "2s",
-		"tcp_keepalives_idle":              "5",
-		"tcp_keepalives_interval":          "2",
-		"tcp_keepalives_count":             "3",
 		"pephub_migrate.allow_data_loss":   fmt.Sprint(m.config.AllowDataLoss),
 		// To compile a statement takes longer than to run it, unless the tables are large, and then they are the disk's.
 		"jit": "off",
 	}
+	maps.Copy(settings, schema.LossSettings())
 	var values []string
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		values = append(values, fmt.Sprintf("('%s', '%s')", name, settings[name]))
@@ -154,37 +133,81 @@ func (m *Migrator) sayWaiting(message string, line ...any) {
 	}
 }
 
-// sayHolder says who migrates, a row of holderSQL, and reports whether that session makes progress. A role that may not see
-// what other roles do is told neither since when nor that: then it is taken to make some.
-func (m *Migrator) sayHolder(holder [][]byte) (active bool) {
-	line := []any{"pid", string(holder[0]), "application_name", string(holder[1])}
-	if since := holder[2]; since != nil {
-		line = append(line, "since", string(since))
+// holder is who has the lock: a row of holder.sql.
+type holder struct {
+	pid, applicationName, since, role string
+	prepared                          string // the gid of a prepared transaction
+	doing                             string // prepared, unable, idle, waiting or working
+}
+
+// holderSQL is the query for a holder, if there is one.
+//
+//go:embed holder.sql
+var holderSQL string
+
+// findHolder returns who has the lock, or nil if nobody has.
+func (m *Migrator) findHolder(ctx context.Context, conn *pgconn.PgConn) (*holder, error) {
+	query := strings.ReplaceAll(schema.Fill(holderSQL, m.steps.snapshots()), "{{lock}}", strconv.FormatInt(lockKey, 10))
+	rows, err := schema.AskTable(ctx, conn, 6, query)
+	if err != nil {
+		return nil, passing(fmt.Errorf("look for an instance that migrates: %w", err))
+	}
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	text := func(i int) string { return string(rows[0][i]) }
+	return &holder{text(0), text(1), text(2), text(3), text(4), text(5)}, nil
+}
+
+// busy says in an error why the lock is not to be had.
+func (h holder) busy() error {
+	why := "another instance is migrating"
+	switch h.doing {
+	case "prepared":
+		why = fmt.Sprintf("the prepared transaction %q holds the lock, and nobody has ended it; "+
+			"unless somebody still will: ROLLBACK PREPARED %s", h.prepared, literal(h.prepared))
+	case "unable":
+		why = fmt.Sprintf("session %s of role %q holds the lock, and cannot be an instance: that role cannot act for the owner of the tables; "+
+			"end it: SELECT pg_terminate_backend(%[1]s)", h.pid, h.role)
+	case "idle":
+		why = fmt.Sprintf("another instance (session %s) has begun and does not go on", h.pid)
+	case "waiting":
+		why = "another instance waits for a lock itself"
+	}
+	return fmt.Errorf("%w: %s", postgres.ErrBusy, why)
+}
+
+// sayHolder says who has the lock.
+func (m *Migrator) sayHolder(h holder) {
+	line := []any{"pid", h.pid, "application_name", h.applicationName}
+	if h.since != "" {
+		line = append(line, "since", h.since)
+	}
+	if h.doing == "unable" || h.doing == "prepared" {
+		m.sayWaiting(h.busy().Error())
+		return
 	}
 	m.sayWaiting("waiting for another instance", line...)
-	return string(holder[3]) == "t"
 }
 
 // askHolder says who holds the lock, if that is still somebody.
 func (m *Migrator) askHolder(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	m.behind = true
-	holders, err := holders(ctx, conn)
+	found, err := m.findHolder(ctx, conn)
 	if err != nil {
 		return Outcome{}, err
 	}
-	if len(holders) == 0 {
-		m.active, m.askedWhen = false, time.Time{} // to ask again at once
+	if found == nil {
+		m.askedWhen = time.Time{} // to ask again at once
 		return Outcome{}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
 	}
-	m.active, m.askedWhen = m.sayHolder(holders[0]), time.Now()
+	m.sayHolder(*found)
+	m.holder, m.askedWhen = *found, time.Now()
 	return m.stillBusy()
 }
 
 func (m *Migrator) stillBusy() (Outcome, error) {
-	if m.active {
-		return Outcome{Progress: true}, fmt.Errorf("%w: another instance is migrating", postgres.ErrBusy)
-	}
-	return Outcome{}, fmt.Errorf("%w: another instance waits for a lock itself", postgres.ErrBusy)
+	return Outcome{Progress: m.holder.doing == "working"}, m.holder.busy()
 }
 
 // queue is the attempt of an instance that comes behind another: a hundred that look at the database again and again take the
@@ -193,13 +216,14 @@ func (m *Migrator) stillBusy() (Outcome, error) {
 func (m *Migrator) queue(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	ctx, cancel := m.briefly(ctx)
 	defer cancel()
-	results, err := schema.Ask(ctx, conn, tryLockSQL())
+	rows, err := schema.AskTable(ctx, conn, 2, tryLockSQL())
 	if err != nil {
-		return Outcome{}, fmt.Errorf("try the lock: %w", err)
+		return Outcome{}, passing(fmt.Errorf("try the lock: %w", err))
 	}
-	if free, err := isTrue(results[0]); err != nil {
-		return Outcome{}, err
-	} else if free {
+	if len(rows) == 0 {
+		return Outcome{}, fmt.Errorf("try the lock: %w", schema.ErrHalf)
+	}
+	if string(rows[0][0]) == "t" {
 		m.behind = false
 		return Outcome{}, nil
 	}
@@ -214,12 +238,12 @@ const commitTimeout = 10 * time.Second
 
 // commit reports success only if the server says so: it answers COMMIT with ROLLBACK in a transaction that has failed.
 // It is not interrupted: nobody could tell whether a cancelled COMMIT took place.
-func commit(ctx context.Context, conn *pgconn.PgConn) error {
+func (m *Migrator) commit(ctx context.Context, conn *pgconn.PgConn) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
 	results, err := conn.Exec(ctx, "COMMIT").ReadAll()
 	if err != nil {
-		return fmt.Errorf("commit: %w", err)
+		return fmt.Errorf("%w: commit: %w", ErrStep, err)
 	}
 	var tag string
 	if len(results) > 0 {
@@ -227,6 +251,10 @@ func commit(ctx context.Context, conn *pgconn.PgConn) error {
 	}
 	if tag != "COMMIT" {
 		return fmt.Errorf("%w: the server answered COMMIT with %q", ErrResult, tag)
+	}
+	if ctx.Err() != nil {
+		m.log.Warn("the commit is done on this server, and not replicated yet: no synchronous standby has confirmed it",
+			"waited", commitTimeout)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package migrator
 import (
 	"context"
 	_ "embed" // for the queries
-	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -95,7 +94,7 @@ func execute(ctx context.Context, conn *pgconn.PgConn, stages []stage, queries .
 // lastStage returns the title of the last stage that was begun.
 func lastStage(results []*pgconn.Result) string {
 	for _, result := range slices.Backward(results) {
-		if len(result.FieldDescriptions) == 1 && result.FieldDescriptions[0].Name == "pephub_migrate_stage" && len(result.Rows) == 1 {
+		if len(result.FieldDescriptions) == 1 && result.FieldDescriptions[0].Name == "pephub_migrate_stage" && len(result.Rows) == 1 && len(result.Rows[0]) == 1 {
 			return string(result.Rows[0][0])
 		}
 	}
@@ -119,7 +118,7 @@ func (m *Migrator) prepare(ctx context.Context, conn *pgconn.PgConn, db schema.D
 		return u, passing(fmt.Errorf("look at the tables under a lock: %w", err))
 	}
 	if len(results) < len(queries) {
-		return u, errors.New("the server does not say what is attached to the tables")
+		return u, fmt.Errorf("look at the tables under a lock: %w", schema.ErrHalf)
 	}
 	answers := results[len(results)-len(queries):]
 	again, err := m.reader.Parse(results[:len(results)-len(queries)])

@@ -4,6 +4,8 @@ import (
 	"context"
 	_ "embed" // for watch.sql
 	"fmt"
+	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -21,21 +23,30 @@ const (
 	// minLook is the shortest time between two looks.
 	minLook = 250 * time.Millisecond
 
+	// silence is how long no new connection may get an answer before the one at work is given up: something in between forwards
+	// nothing any more. A server that is only busy answers sooner, and WAIT_TIMEOUT may say more.
+	silence = time.Minute
+
 	// watchTimeout bounds each question to the server, so that a watcher never outlasts what it watches by much.
 	watchTimeout = 2 * time.Second
 )
 
 // watchSQL asks for what the server knows of the transaction at work: one row, whose columns are the keys of a line of log,
-// with NULL for those that do not apply. The first is waits_for.
+// with NULL for those that do not apply, or none if the server does not know of the transaction. The first is waits_for.
 //
 //go:embed watch.sql
 var watchSQL string
 
-// watcher tells a person who looks at the log what a transaction is doing while that lasts. The transaction's own connection
-// is busy meanwhile, so what only the server knows is asked for on another, which is opened when it is first needed. Where
-// there is no room for it, the log says no more than the time.
+// errGone is why a transaction is given up whose answer cannot come any more. It is worth another attempt.
+var errGone = fmt.Errorf("the session is gone from the server, or the server does not answer anybody: %w", io.ErrUnexpectedEOF)
+
+// watcher tells a person who looks at the log what a transaction is doing while that lasts, and gives it up when the server has
+// lost it. The transaction's own connection is busy meanwhile, so what only the server knows is asked for on another, which is
+// opened when it is first needed. Where there is no room for it, the log says no more than the time.
 type watcher struct {
 	migrator *Migrator
+	session  string                  // the number of the session that is watched
+	giveUp   context.CancelCauseFunc // ends the attempt
 	cancel   context.CancelFunc
 	done     sync.WaitGroup
 
@@ -46,9 +57,9 @@ type watcher struct {
 }
 
 // watch starts a watcher. It looks often enough to see what a statement waits for before the lock timeout.
-func (m *Migrator) watch(ctx context.Context) *watcher {
+func (m *Migrator) watch(ctx context.Context, session string, giveUp context.CancelCauseFunc) *watcher {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &watcher{migrator: m, cancel: cancel}
+	w := &watcher{migrator: m, session: session, giveUp: giveUp, cancel: cancel}
 	w.done.Go(func() { w.run(ctx, max(minLook, min(tick, m.lockTimeout()/2))) })
 	return w
 }
@@ -81,31 +92,42 @@ func (w *watcher) run(ctx context.Context, every time.Duration) {
 	defer func() { closeWatch(conn) }()
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	for said := time.Now(); ; {
+	said, heard := time.Now(), time.Now()
+	for missing := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
+		var err error
 		if conn == nil || conn.IsClosed() {
-			conn = w.connect(ctx)
+			conn, err = w.connect(ctx)
 		}
-		seen := look(ctx, conn)
-		if long := time.Since(said) >= tick-every/2; w.say(seen, long) {
+		var seen sighting
+		if err == nil {
+			seen, err = w.look(ctx, conn)
+		}
+		if err == nil || postgres.IsAnswer(err) {
+			heard = time.Now()
+		}
+		if missing++; err != nil || !seen.gone {
+			missing = 0
+		}
+		// An answer may be on its way whose transaction has just failed: that is seen once.
+		if missing > 1 || time.Since(heard) > max(silence, w.migrator.config.WaitTimeout) {
+			w.giveUp(errGone)
+			return
+		}
+		if long := time.Since(said) >= tick-every/2; w.say(seen.pairs, long) {
 			said = time.Now()
 		}
 	}
 }
 
-// connect returns nil where that fails: to watch is not worth an error.
-func (w *watcher) connect(ctx context.Context) *pgconn.PgConn {
+func (w *watcher) connect(ctx context.Context) (*pgconn.PgConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	conn, err := postgres.ConnectPrimary(ctx, w.migrator.config.Server) // of several hosts, where the transaction is
-	if err != nil {
-		return nil
-	}
-	return conn
+	return postgres.ConnectPrimary(ctx, w.migrator.config.Server) // of several hosts, where the transaction is
 }
 
 func closeWatch(conn *pgconn.PgConn) {
@@ -117,27 +139,32 @@ func closeWatch(conn *pgconn.PgConn) {
 	conn.Close(ctx)
 }
 
-// look returns what the server knows of the transaction, as pairs of key and value.
-func look(ctx context.Context, conn *pgconn.PgConn) (pairs []any) {
-	if conn == nil {
-		return nil
-	}
+// sighting is what the server knows of the transaction.
+type sighting struct {
+	pairs []any // keys and values
+	gone  bool  // it knows of none
+}
+
+func (w *watcher) look(ctx context.Context, conn *pgconn.PgConn) (sighting, error) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	results, err := schema.Ask(ctx, conn, strings.ReplaceAll(watchSQL, "{{holder}}", holderSQL()))
+	query := strings.NewReplacer("{{pid}}", w.session, "{{lock}}", strconv.FormatInt(lockKey, 10)).Replace(watchSQL)
+	results, err := schema.Ask(ctx, conn, query)
 	if err != nil {
-		return nil
+		return sighting{}, err
 	}
-	row, err := schema.Row(results[0], len(results[0].FieldDescriptions))
-	if err != nil {
-		return nil
+	keys := results[0].FieldDescriptions
+	rows, err := schema.Rows(results[0], len(keys))
+	if err != nil || len(rows) == 0 {
+		return sighting{gone: err == nil}, err
 	}
-	for i, value := range row {
+	var seen sighting
+	for i, value := range rows[0] {
 		if value != nil {
-			pairs = append(pairs, results[0].FieldDescriptions[i].Name, string(value))
+			seen.pairs = append(seen.pairs, keys[i].Name, string(value))
 		}
 	}
-	return pairs
+	return seen, nil
 }
 
 // say logs what was seen: a wait for somebody, or work that has gone on for long. It reports the latter.

@@ -153,6 +153,38 @@ func IsLockTimeout(err error) bool { return sqlState(err) == lockNotAvailable }
 // IsUndefinedTable reports whether a statement named a table that is not there.
 func IsUndefinedTable(err error) bool { return sqlState(err) == undefinedTable }
 
+// IsCatalogChange reports whether a statement failed in a way in which it does if somebody else makes, drops or alters objects
+// at the same time: names that are taken, or gone, since they were looked for.
+func IsCatalogChange(err error) bool {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return false
+	}
+	switch pgErr.Code {
+	case "42P07", "42710", "42701", "42P06", "42723", // duplicate table, object, column, schema, function
+		undefinedTable, "42703", "42704", "42883", wrongObjectType, // undefined column, object, function
+		"2BP01", // others depend on it
+		"XX000": // tuple concurrently updated, cache lookup failed
+		return true
+	case "23505": // two have made the same thing, and a catalog's index tells
+		return pgErr.SchemaName == "pg_catalog"
+	}
+	return false
+}
+
+// IsAnswer reports whether an error is something that the server has said, and not a connection that failed.
+func IsAnswer(err error) bool { return sqlState(err) != "" }
+
+// IsUnable reports whether the server has answered that it cannot do what it should just now, or for a reason of its own: out of
+// resources, an operator's intervention, a system or internal error.
+func IsUnable(err error) bool {
+	code := sqlState(err)
+	return slices.Contains([]string{"53", "54", "57", "58", "F0", "XX"}, code[:min(2, len(code))])
+}
+
+// IsClassified reports whether Do knows what to do about an error by itself.
+func IsClassified(err error) bool { return judge(err) != final }
+
 // IsOfAnotherKind reports whether a statement named a table, and found something else by that name.
 func IsOfAnotherKind(err error) bool {
 	return strings.HasPrefix(sqlState(err), featureNotSupported) || sqlState(err) == wrongObjectType

@@ -151,6 +151,9 @@ func (s *Server) say(message string, pairs ...any) {
 func logNotice(log *slog.Logger, notice *pgconn.Notice) {
 	switch {
 	case notice.SeverityUnlocalized == "WARNING":
+		if notice.Detail != "" {
+			log = log.With("detail", notice.Detail)
+		}
 		log.Warn(notice.Message)
 	case notice.Code == successfulCompletion:
 		log.Info(notice.Message)
@@ -201,6 +204,9 @@ func (s *Server) attempt(ctx context.Context, deadline time.Time, work Work) (pr
 	progress, err = work(ctx, s.conn)
 	if isReadOnly(err) {
 		s.leaveStandby()
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		s.close() // what comes next on it may be the rest of what was garbled
 	}
 	if s.conn != nil && s.conn.IsClosed() {
 		s.conn = nil

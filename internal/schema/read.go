@@ -202,22 +202,43 @@ func AskTable(ctx context.Context, conn *pgconn.PgConn, columns int, query strin
 	return Rows(results[0], columns)
 }
 
-// look sends statements in one message. Somebody may keep a table locked: a transaction of our own has set its limit; without one
-// a look has its own.
-func look(ctx context.Context, conn *pgconn.PgConn, statements ...string) ([]*pgconn.Result, error) {
+// look sends queries in one message, behind statements that begin it. Somebody may keep a table locked: a transaction of our own has
+// set its limit; without one a look has its own.
+func look(ctx context.Context, conn *pgconn.PgConn, begin, queries string) ([]*pgconn.Result, error) {
 	if conn.TxStatus() == 'I' {
-		statements = append([]string{"SET LOCAL lock_timeout = '1s'"}, statements...)
+		begin = message("SET LOCAL lock_timeout = '1s'", begin, noticeLossSQL(conn))
 	}
-	return conn.Exec(ctx, message(statements...)).ReadAll()
+	return conn.Exec(ctx, message(begin, queries)).ReadAll()
 }
 
-// errHalf means that what speaks there is not PostgreSQL.
-var errHalf = fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF)
+// LossSettings are the settings by which the server's kernel notices within seconds that the other side is gone: by probes,
+// and, where an answer is not acknowledged, so that there are no probes, by a limit of its own.
+func LossSettings() map[string]string {
+	return map[string]string{
+		"tcp_keepalives_idle": "5s", "tcp_keepalives_interval": "2s", "tcp_keepalives_count": "3", "tcp_user_timeout": "11s",
+	}
+}
+
+// noticeLossSQL makes LossSettings hold for the whole session, if it is nobody else's: a pooler, behind which it may be, has given
+// the client another number than the server has.
+func noticeLossSQL(conn *pgconn.PgConn) string {
+	var values []string
+	for name, value := range LossSettings() {
+		values = append(values, fmt.Sprintf("('%s', '%s')", name, value))
+	}
+	slices.Sort(values)
+	return fmt.Sprintf("SELECT set_config(name, value, false) FROM (VALUES %s) AS s (name, value) WHERE pg_backend_pid() = %d",
+		strings.Join(values, ", "), int32(conn.PID()))
+}
+
+// ErrHalf means that an answer is not one to the question: what speaks there is not PostgreSQL, or something in between
+// garbles it.
+var ErrHalf = fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF)
 
 // last returns that many of the last results.
 func last(results []*pgconn.Result, count int) ([]*pgconn.Result, error) {
 	if len(results) < count {
-		return nil, errHalf
+		return nil, ErrHalf
 	}
 	return results[len(results)-count:], nil
 }
@@ -226,7 +247,7 @@ func last(results []*pgconn.Result, count int) ([]*pgconn.Result, error) {
 func Rows(result *pgconn.Result, columns int) ([][][]byte, error) {
 	for _, row := range result.Rows {
 		if len(row) != columns {
-			return nil, errHalf
+			return nil, ErrHalf
 		}
 	}
 	return result.Rows, nil
@@ -236,7 +257,7 @@ func Rows(result *pgconn.Result, columns int) ([][][]byte, error) {
 func Row(result *pgconn.Result, columns int) ([][]byte, error) {
 	rows, err := Rows(result, columns)
 	if err == nil && len(rows) == 0 {
-		err = errHalf
+		err = ErrHalf
 	}
 	if err != nil {
 		return nil, err
