@@ -36,7 +36,8 @@ func newAuthority(t *testing.T, name string) authority {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		SubjectKeyId: []byte(name),
 	}
 	a := authority{t: t, key: key, cert: template}
 	a.text = a.sign(template, key)
@@ -61,6 +62,21 @@ func (a authority) server(key *ecdsa.PrivateKey, host string, valid time.Duratio
 		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(valid),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}, key)
+}
+
+// list returns a revocation list with some serial numbers as PEM.
+func (a authority) list(serials ...int64) string {
+	a.t.Helper()
+	template := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour)}
+	for _, serial := range serials {
+		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: big.NewInt(serial), RevocationTime: time.Now()})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, template, a.cert, a.key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))
 }
 
 func TestTLS(t *testing.T) {
@@ -95,7 +111,9 @@ func TestTLS(t *testing.T) {
 	if err := os.Chmod(directory, 0o755); err != nil { // the image is not root
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"ours": ours.text, "other": other.text} {
+	for name, text := range map[string]string{
+		"ours": ours.text, "other": other.text, "clean.crl": ours.list(7), "revoked.crl": ours.list(2),
+	} {
 		if err := os.WriteFile(filepath.Join(directory, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -112,6 +130,17 @@ func TestTLS(t *testing.T) {
 	migrate(t, connection("secure", "verify-full", "other"), mounted).want(t, 5, "certificate signed by unknown authority")
 	migrate(t, connection("secure", "verify-ca", "other"), mounted).want(t, 5, "certificate signed by unknown authority")
 	migrate(t, connection("secure", "verify-full", "none"), mounted).want(t, 3, "unable to read CA file: open /certificates/none")
+	listed := connection("secure", "verify-full", "ours")
+	for list, code := range map[string]int{"clean.crl": 0, "revoked.crl": 5, "none.crl": 3} {
+		listed["PGSSLCRL"] = "/certificates/" + list
+		migrate(t, listed, mounted).want(t, code)
+	}
+	asText := environment("postgres", "POSTGRES_HOST", "secure", "PGSSLMODE", "verify-full", "POSTGRES_SSLROOTCERT_PEM", ours.text)
+	migrate(t, asText).want(t, 0)
+	asText["POSTGRES_SSLCRL_PEM"] = ours.list(2)
+	migrate(t, asText).want(t, 5, "was revoked (sslcrl)")
+	asText["POSTGRES_SSLROOTCERT_PEM"] = other.text
+	migrate(t, asText).want(t, 5, "certificate signed by unknown authority")
 	migrate(t, environment("postgres", "PGSSLMODE", "require")).want(t, 5, "server refused TLS connection")
 
 	admin := connectAt(t, secure, "postgres")

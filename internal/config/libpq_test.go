@@ -160,6 +160,7 @@ func TestWhereToConnectTo(t *testing.T) {
 		"list, nothing verified":   {with(basic, "PGSSLCRL", services), "no certificate revocation list"},
 		"no such list":             {with(basic, "PGSSLCRL", "/none"), "the certificate revocation list (sslcrl, sslcrldir) cannot be read: open /none"},
 		"no such folder":           {with(basic, "PGSSLCRLDIR", "/none"), "sslcrldir (PGSSLCRLDIR) cannot be read"},
+		"bad negotiation":          {with(basic, "PGSSLNEGOTIATION", "fast"), "sslnegotiation (PGSSLNEGOTIATION) must be"},
 		"bad attribute":            {with(basic, "PGTARGETSESSIONATTRS", "best"), "libpq's PG... variables cannot be understood: unknown target_session_attrs value: best"},
 		"bad mode in a URL":        {map[string]string{"DATABASE_URL": "postgres://u@db/d?sslmode=best"}, "DATABASE_URL cannot be understood: failed to configure TLS (sslmode is invalid)"},
 		"certificate, no key":      {with(basic, "POSTGRES_SSLCERT_PEM", "x"), "go together"},
@@ -275,6 +276,13 @@ func TestFlaws(t *testing.T) {
 				t.Errorf("%s=%q: got %q, %v", name, value, cfg.Warnings, err)
 			}
 		}
+	}
+}
+
+func TestPassfileIsMissing(t *testing.T) {
+	setenv(t, with(basic, "PGPASSFILE", "/none"))
+	if cfg, err := FromEnv(); err != nil || len(cfg.Warnings) != 1 || !strings.HasPrefix(cfg.Warnings[0], "PGPASSFILE has no effect: open /none") {
+		t.Errorf("got %q, %v", cfg.Warnings, err)
 	}
 }
 
@@ -461,6 +469,34 @@ func TestVariablesAreDocumented(t *testing.T) {
 			if !strings.Contains(text, strings.ReplaceAll(form, "%s", name)) {
 				t.Errorf("%s is not in %s", name, file)
 			}
+		}
+	}
+}
+
+// row is what the documentation says of a parameter.
+func (p parameter) row() string {
+	code := func(name string) string {
+		if name == "" {
+			return ""
+		}
+		return "`" + name + "`"
+	}
+	what := map[verdict]string{honoured: "honoured", harmless: "no effect", refused: "refused: " + p.instead}[p.verdict]
+	if p.unless != "" {
+		what = "refused, but for `" + strings.Join(strings.Fields(p.unless), "`, `") + "`: " + p.instead
+	}
+	return "| " + code(p.keyword) + " | " + code(p.variable) + " | " + what + " |"
+}
+
+// The documentation says of every parameter what becomes of it.
+func TestParametersAreDocumented(t *testing.T) {
+	content, err := os.ReadFile("../../docs/connecting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range libpq() {
+		if !strings.Contains(string(content), "\n"+p.row()+"\n") {
+			t.Errorf("docs/connecting.md lacks %s", p.row())
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,9 @@ import (
 // secure makes a configuration use the certificates that are given as text, and do what libpq's parameters for TLS ask for that
 // pgconn does not know.
 func (env environment) secure(server *pgconn.Config, more settings) error {
+	if !slices.Contains([]string{"", "postgres", "direct"}, server.SSLNegotiation) {
+		return errors.New("sslnegotiation (PGSSLNEGOTIATION) must be postgres or direct")
+	}
 	lists, err := env.revocationLists(more, verifies(server))
 	if err != nil {
 		return err

@@ -36,6 +36,11 @@ func checkValues(names map[string]bool) (warnings []string, err error) {
 			return nil, fmt.Errorf("%s %s; write the value without it", name, what)
 		}
 	}
+	if file := os.Getenv("PGPASSFILE"); file != "" {
+		if _, err := readSecret(file); err != nil {
+			warnings = append(warnings, fmt.Sprintf("PGPASSFILE has no effect: %v (this program runs as user %d)", err, os.Getuid()))
+		}
+	}
 	return warnings, nil
 }
 
