@@ -59,7 +59,7 @@ func TestHelpIsComplete(t *testing.T) {
 		}
 	}
 	known := map[string]bool{"0": true, "1": true, "2": true, "130": true, "143": true}
-	for _, end := range endings() {
+	for _, end := range exitCodes() {
 		known[fmt.Sprint(end.code)] = true
 	}
 	_, codes, _ := strings.Cut(help, "Exit codes:")

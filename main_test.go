@@ -52,7 +52,7 @@ func TestExitCodes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("TERMINATION_LOG", filepath.Join(t.TempDir(), "none"))
 			log := slog.New(slog.NewTextHandler(&bytes.Buffer{}, nil))
-			if got := conclude(test.ctx, log, migrator.Outcome{}, test.err); got != test.want {
+			if got := report(test.ctx, log, migrator.Outcome{}, test.err); got != test.want {
 				t.Errorf("exit code %d, want %d", got, test.want)
 			}
 		})
@@ -79,7 +79,7 @@ func TestLastWords(t *testing.T) {
 		Nearest:     migrator.Step{Number: 13, Release: "pepdbagent 0.11.1"},
 		Differences: []schema.Difference{{Object: "column users.id", Have: "text", Want: "integer"}},
 	}
-	conclude(context.Background(), log, migrator.Outcome{}, err)
+	report(context.Background(), log, migrator.Outcome{}, err)
 	if !strings.Contains(output.String(), `object="column users.id is \"text\", expected \"integer\""`) {
 		t.Errorf("the log does not name the object:\n%s", &output)
 	}
@@ -87,12 +87,12 @@ func TestLastWords(t *testing.T) {
 		t.Errorf("left %q", got)
 	}
 
-	conclude(context.Background(), log, migrator.Outcome{}, errors.New(strings.Repeat("a\nb", 4096)))
+	report(context.Background(), log, migrator.Outcome{}, errors.New(strings.Repeat("a\nb", 4096)))
 	if got := read(t, file); len(got) != 4096 || strings.Contains(got, "\n") {
 		t.Errorf("left %d bytes", len(got))
 	}
 
-	conclude(context.Background(), log, migrator.Outcome{To: migrator.Step{Number: 15}}, nil)
+	report(context.Background(), log, migrator.Outcome{To: migrator.Step{Number: 15}}, nil)
 	if got := read(t, file); got != "the database is at step 15, nothing to do" {
 		t.Errorf("left %q", got)
 	}

@@ -18,10 +18,10 @@ import (
 // ErrFolder means that the steps in an operator's own folder cannot be used. No server was asked for anything.
 var ErrFolder = errors.New("the steps in MIGRATIONS_DIR cannot be used")
 
-// NewFromFolder is New for the steps in the folder MIGRATIONS_DIR, which are to be tried in place of the image's. They are read
+// newFromFolder is New for the steps in the folder MIGRATIONS_DIR, which are to be tried in place of the image's. They are read
 // once, and held against the rules that a test holds the image's against. The error wraps ErrFolder or ErrTarget, unless the
 // image's own are faulty.
-func NewFromFolder(image fs.FS, cfg config.Config, log *slog.Logger) (*Migrator, error) {
+func newFromFolder(image fs.FS, cfg config.Config, log *slog.Logger) (*Migrator, error) {
 	own, err := Load(image)
 	if err != nil {
 		return nil, err

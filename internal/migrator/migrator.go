@@ -66,8 +66,12 @@ type Outcome struct {
 // WasEmpty reports whether an empty database was filled.
 func (o Outcome) WasEmpty() bool { return o.Changed && o.From.Number == 0 }
 
-// New returns a migrator for the steps in fsys. The error is about the set of steps, or wraps ErrTarget.
+// New returns a migrator for the steps in fsys, or for those in the folder that cfg names instead. The error wraps ErrTarget
+// or ErrFolder, or is about the set of steps.
 func New(fsys fs.FS, cfg config.Config, log *slog.Logger) (*Migrator, error) {
+	if cfg.MigrationsDir != "" {
+		return newFromFolder(fsys, cfg, log)
+	}
 	steps, err := Load(fsys)
 	if err != nil {
 		return nil, err
@@ -92,6 +96,19 @@ func newMigrator(steps Steps, cfg config.Config, log *slog.Logger) (*Migrator, e
 		log:    log,
 		said:   map[string]time.Time{},
 	}, nil
+}
+
+// Attempt does once what the action of the configuration asks for.
+func (m *Migrator) Attempt(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
+	switch m.config.Action {
+	case config.Check:
+		return m.Check(ctx, conn)
+	case config.Wait:
+		return m.Wait(ctx, conn)
+	case config.Plan:
+		return m.Plan(ctx, conn)
+	}
+	return m.Migrate(ctx, conn)
 }
 
 // Migrate is one attempt to bring the database behind conn to the target. Either it is there afterwards, or it is

@@ -195,7 +195,7 @@ func TestFolderIsReadOnce(t *testing.T) {
 		}
 	}
 	var log strings.Builder
-	m, err := NewFromFolder(twoSteps(), config.Config{MigrationsDir: dir}, slog.New(slog.NewTextHandler(&log, nil)))
+	m, err := New(twoSteps(), config.Config{MigrationsDir: dir}, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,11 +212,11 @@ func TestFolderIsReadOnce(t *testing.T) {
 	if text, err := io.ReadAll(body); err != nil || string(text) != header+"SELECT 1;\n" {
 		t.Errorf("got %q, %v", text, err)
 	}
-	if _, err := NewFromFolder(twoSteps(), config.Config{MigrationsDir: dir}, m.log); !errors.Is(err, ErrFolder) ||
+	if _, err := New(twoSteps(), config.Config{MigrationsDir: dir}, m.log); !errors.Is(err, ErrFolder) ||
 		!strings.HasSuffix(err.Error(), "MIGRATIONS_DIR cannot be used: read the steps: no such file or directory") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := NewFromFolder(twoSteps(), config.Config{MigrationsDir: t.TempDir()}, m.log); !errors.Is(err, ErrFolder) ||
+	if _, err := New(twoSteps(), config.Config{MigrationsDir: t.TempDir()}, m.log); !errors.Is(err, ErrFolder) ||
 		!strings.HasSuffix(err.Error(), "there are no steps") {
 		t.Errorf("got %v", err)
 	}
