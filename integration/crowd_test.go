@@ -53,20 +53,26 @@ func newCrowd(t *testing.T) crowd {
 // run runs a script of bash and returns what it writes to standard output.
 func (c crowd) run(env map[string]string, script string) string {
 	c.t.Helper()
+	run, err := c.command(env, "bash", "-c", script)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	result{log: run.log}.want(c.t, 0) // for its secrets: what the script ends with is in the output
+	return run.log
+}
+
+// command runs a command to its end. It may be called by a goroutine, which must not end the test.
+func (c crowd) command(env map[string]string, command ...string) (result, error) {
 	var pairs []string
 	for name, value := range env {
 		pairs = append(pairs, name+"="+value)
 	}
-	_, reader, err := c.Exec(context.Background(), []string{"bash", "-c", script}, exec.WithEnv(pairs), exec.Multiplexed())
+	code, reader, err := c.Exec(context.Background(), command, exec.WithEnv(pairs), exec.Multiplexed())
 	if err != nil {
-		c.t.Fatal(err)
+		return result{}, err
 	}
 	output, err := io.ReadAll(reader)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	result{log: string(output)}.want(c.t, 0) // for its secrets: what the script ends with is in the output
-	return string(output)
+	return result{code: code, log: string(output)}, err
 }
 
 // A hundred replicas start together, more than the server has room for. One of them upgrades, and all of them are content.

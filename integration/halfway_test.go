@@ -3,6 +3,7 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"regexp"
 	"slices"
@@ -22,6 +23,24 @@ import (
 var statementOn = regexp.MustCompile(
 	`^(?:CREATE TABLE|CREATE TYPE|CREATE SEQUENCE|ALTER TABLE ONLY|ALTER SEQUENCE|CREATE INDEX \w+ ON) (\w+?)(?:_id_seq)?\b`)
 
+// dumped yields the statements that make the tables of a release, each with the table or
+// enum that it makes or belongs to.
+func dumped(t *testing.T, release string) iter.Seq2[string, string] {
+	t.Helper()
+	script := readFile(t, "testdata/pepdbagent-"+release+".sql")
+	return func(yield func(name, statement string) bool) {
+		for statement := range strings.SplitSeq(script, ";\n") {
+			statement = strings.TrimSpace(statement)
+			if strings.HasPrefix(statement, "--") {
+				_, statement, _ = strings.Cut(statement, "\n")
+			}
+			if match := statementOn.FindStringSubmatch(statement); match != nil && !yield(match[1], statement) {
+				return
+			}
+		}
+	}
+}
+
 // startNewer does what a newer pepdbagent does when it starts on the database: it adds the tables that are missing.
 func startNewer(t *testing.T, conn *pgx.Conn, release string) {
 	t.Helper()
@@ -32,12 +51,8 @@ func startNewer(t *testing.T, conn *pgx.Conn, release string) {
 		SELECT typname FROM pg_type WHERE typtype = 'e'`) {
 		there[name] = true
 	}
-	for statement := range strings.SplitSeq(readFile(t, "testdata/pepdbagent-"+release+".sql"), ";\n") {
-		statement = strings.TrimSpace(statement)
-		if strings.HasPrefix(statement, "--") {
-			_, statement, _ = strings.Cut(statement, "\n")
-		}
-		if match := statementOn.FindStringSubmatch(statement); match != nil && !there[match[1]] {
+	for name, statement := range dumped(t, release) {
+		if !there[name] {
 			execute(t, conn, statement)
 		}
 	}
