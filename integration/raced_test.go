@@ -488,3 +488,21 @@ func TestShapeNeverStandsStill(t *testing.T) {
 		t.Errorf("it took %s only", end.took)
 	}
 }
+
+// A pepdbagent 0.11 that is started again on the newest tables makes the three that it
+// misses, and fails before it can fill them. Whoever starts after it must not fail too.
+func TestOlderApplicationStartsAfterwards(t *testing.T) {
+	r := newRace(t, newCrowd(t), "newest", recorded(t, "0.11.1 on newest")...)
+	if err := r.other.startInTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	r.want(r.up(), 10*time.Second, 0)
+	r.want(r.up("MIGRATE_ACTION", "wait", "WAIT_TIMEOUT", "2s"), 10*time.Second, 0)
+}
+
+// PostgreSQL gives the sequence of a serial column another name where its own is taken.
+func TestSequenceNameIsTaken(t *testing.T) {
+	r := newRace(t, newCrowd(t), "0.11.1")
+	execute(t, r.conn, "CREATE SEQUENCE schema_records_id_seq")
+	r.want(r.up(), 6*time.Second, 7, "schema_records_id_seq")
+}
