@@ -99,19 +99,44 @@ func (s Steps) sortOut(leftovers schema.Shape, full []string, target int) (clear
 	return c, nil
 }
 
-// settle decides between two ways to see a database by whether tables hold rows.
+// settle decides between the ways to see a database by whether tables hold rows.
 func (m *Migrator) settle(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) (position, error) {
-	if at.ifEmpty == nil {
+	decides := at.stale
+	if at.ifEmpty != nil {
+		decides = at.ifEmpty.leftovers
+	}
+	if decides == nil {
 		return at, nil
 	}
 	if err := m.refusePlanted(ctx, conn); err != nil {
 		return at, err
 	}
-	full, err := filled(ctx, conn, db.Schema, at.ifEmpty.leftovers)
-	if err != nil || len(full) > 0 {
+	full, err := filled(ctx, conn, db.Schema, decides)
+	switch {
+	case err != nil:
 		return at, err
+	case at.stale != nil && len(full) > 0:
+		return at, m.steps.nearest(db.Shape)
+	case at.stale != nil:
+		return m.withoutStale(db, at), nil
+	case len(full) > 0:
+		return at, nil
 	}
 	return *at.ifEmpty, nil
+}
+
+// withoutStale passes over empty tables of earlier steps if there is nothing else to do: the application that has made them may be
+// making them again and again, and nobody is to wait for its end. Otherwise they make way for the steps.
+func (m *Migrator) withoutStale(db schema.Database, at position) position {
+	stale := at.stale
+	at.stale = nil
+	if m.done(db, at) {
+		m.sayWaiting("empty tables of an older release are there: an application that is older than the database was started on it",
+			"tables", strings.Join(slices.Sorted(slices.Values(stale.Names("table"))), ", "))
+		return at
+	}
+	at.leftovers = stale
+	return at
 }
 
 // lockSQL takes tables by names that are found under the search path at hand, in the form of a list.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -75,10 +76,8 @@ func (m *Migrator) confirm(ctx context.Context, conn *pgconn.PgConn, err error) 
 	found := inFull(err) + m.seen.Shape.String() + m.seen.Recorded + m.seen.Alembic
 	if m.unconfirmed != found {
 		m.unconfirmed = found
-		if m.config.WaitTimeout > standStill {
-			if err := postgres.Sleep(ctx, standStill); err != nil {
-				return err
-			}
+		if m.config.WaitTimeout > standStill && !m.standsStill(ctx, conn) {
+			m.unconfirmed = ""
 		}
 		return postgres.Again{Err: err}
 	}
@@ -86,6 +85,21 @@ func (m *Migrator) confirm(ctx context.Context, conn *pgconn.PgConn, err error) 
 		m.nameUndecided(ctx, conn, m.seen)
 	}
 	return err
+}
+
+// standsStill reports whether the database stays as it was last seen.
+func (m *Migrator) standsStill(ctx context.Context, conn *pgconn.PgConn) bool {
+	const looks = 5
+	for range looks {
+		if postgres.Sleep(ctx, standStill/looks) != nil {
+			return false
+		}
+		db, err := m.glance(ctx, conn, m.reader)
+		if err != nil || !maps.Equal(db.Shape, m.seen.Shape) || db.Recorded != m.seen.Recorded || db.Alembic != m.seen.Alembic {
+			return false
+		}
+	}
+	return true
 }
 
 // inFull is an error with what else it names.

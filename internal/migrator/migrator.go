@@ -189,7 +189,7 @@ func (m *Migrator) done(db schema.Database, at position) bool {
 	if alembic == schema.Empty {
 		alembic = ""
 	}
-	return at.step == m.target.Number && len(at.leftovers) == 0 && len(at.missing) == 0 &&
+	return at.step == m.target.Number && len(at.leftovers) == 0 && len(at.stale) == 0 && len(at.missing) == 0 &&
 		db.Recorded == strconv.Itoa(at.step) && db.Oldest == m.target.Oldest && alembic == m.target.Revision
 }
 

@@ -54,6 +54,10 @@ type position struct {
 	// operator may have dropped one.
 	missing schema.Shape
 
+	// stale are tables and enums of earlier steps alone, as those make them: an application that is older than the database,
+	// and is started again on it, makes them too. It cannot work here, and so they should be empty.
+	stale schema.Shape
+
 	// ifEmpty is where the database is instead if the leftovers of that position hold no rows: then nobody has worked at this
 	// step yet, which may fill those tables from others. It is nil if there is but one way to see the database.
 	ifEmpty *position
@@ -105,7 +109,21 @@ func (s Steps) recognise(db schema.Database) (position, error) {
 	if fits {
 		return before, s.checkIndexes(common)
 	}
+	if at, common, ok := s.withStale(db.Shape); ok {
+		return at, s.checkIndexes(common)
+	}
 	return position{}, s.nearest(db.Shape)
+}
+
+// withStale returns the newest step that a database is at but for tables and enums as other steps make them, if there is
+// such a step.
+func (s Steps) withStale(shape schema.Shape) (at position, common schema.Shape, ok bool) {
+	for _, step := range slices.Backward(s) {
+		if common, rest := shape.Split(step.Shape); step.matches(common) && s.makesAll(rest) {
+			return position{step: step.Number, stale: rest}, common, true
+		}
+	}
+	return position{}, nil, false
 }
 
 // withLeftovers returns the newest step that a database is at but for tables and enums of later steps, and the rest of the

@@ -28,6 +28,11 @@ var (
 	//go:embed planted.sql
 	plantedSQL string
 
+	// takenQuery is the query for relations that have one of {{names}} and are not of PEPhub's tables: columns object, remedy.
+	//
+	//go:embed taken.sql
+	takenQuery string
+
 	// freezeSQL keeps others from planting more.
 	//
 	//go:embed freeze.sql
@@ -112,7 +117,7 @@ func (m *Migrator) prepare(ctx context.Context, conn *pgconn.PgConn, db schema.D
 	if tables := present(db); len(tables) > 0 {
 		lock += schema.Fill(actAsSQL, m.steps.snapshots()) + keepSQL(db.Schema, tables)
 	}
-	queries := []string{m.attachedSQL(true), m.plantedSQL(true)}
+	queries := m.questions(u, true)
 	results, err := conn.Exec(ctx, lock+m.reader.SQL()+";\n"+strings.Join(queries, ";\n")).ReadAll()
 	if err != nil {
 		return u, passing(fmt.Errorf("look at the tables under a lock: %w", err))
@@ -145,7 +150,7 @@ func keepSQL(schemaName string, tables []string) string {
 // examine is prepare for whom only asks: it takes no lock.
 func (m *Migrator) examine(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) (upgrade, error) {
 	u := m.upgradeOf(db, at)
-	answers, err := schema.Ask(ctx, conn, m.attachedSQL(false), m.plantedSQL(false))
+	answers, err := schema.Ask(ctx, conn, m.questions(u, false)...)
 	if err != nil {
 		return u, fmt.Errorf("look for what is attached to the tables: %w", err)
 	}
@@ -158,8 +163,12 @@ func (m *Migrator) upgradeOf(db schema.Database, at position) upgrade {
 	return upgrade{db: db, at: at, from: from, pending: m.steps.between(at.step, m.target.Number)}
 }
 
-// decide returns the whole of what is to be done, or an error that names what stands in the way. answers are those to
-// attachedSQL and plantedSQL. Within a transaction, no table that makes way for the steps can be filled from then on.
+// questions are the queries whose answers decide is given. writes is as for attachedSQL.
+func (m *Migrator) questions(u upgrade, writes bool) []string {
+	return []string{m.attachedSQL(writes), m.plantedSQL(writes), m.takenSQL(u)}
+}
+
+// decide returns the whole of what is to be done, or an error that names what stands in the way. answers are those to questions. Within a transaction, no table that makes way for the steps can be filled from then on.
 func (m *Migrator) decide(ctx context.Context, conn *pgconn.PgConn, u upgrade, answers []*pgconn.Result) (upgrade, error) {
 	attached, err := parseAttached(answers[0])
 	if err != nil {
@@ -171,6 +180,10 @@ func (m *Migrator) decide(ctx context.Context, conn *pgconn.PgConn, u upgrade, a
 	}
 	if len(planted) > 0 {
 		return u, &ObstacleError{Class: ErrPlanted, Obstacles: planted}
+	}
+	taken, err := parseObstacles(answers[2:3])
+	if err != nil {
+		return u, err
 	}
 	if len(u.at.leftovers) > 0 && !u.guarded {
 		if err := m.refusePlanted(ctx, conn); err != nil {
@@ -192,7 +205,8 @@ func (m *Migrator) decide(ctx context.Context, conn *pgconn.PgConn, u upgrade, a
 	if err != nil {
 		return u, err
 	}
-	if found = append(found, obstacles(u.carried.lost, u.db.Schema)...); len(found) > 0 {
+	found = slices.Concat(taken, found, obstacles(u.carried.lost, u.db.Schema))
+	if len(found) > 0 {
 		return u, &ObstacleError{Class: ErrAttached, Obstacles: found}
 	}
 	return u, nil
@@ -247,6 +261,23 @@ func (m *Migrator) refusePlanted(ctx context.Context, conn *pgconn.PgConn) error
 		err = &ObstacleError{Class: ErrPlanted, Obstacles: planted}
 	}
 	return err
+}
+
+// takenSQL returns the query for relations of others by the names that sequences and keys of a pending step have: PostgreSQL gives
+// those other names then.
+func (m *Migrator) takenSQL(u upgrade) string {
+	names := map[string]bool{}
+	for _, step := range u.pending {
+		for object, definition := range step.Shape {
+			kind, name, _ := strings.Cut(object, " ")
+			isKey := kind == "constraint" && (strings.HasPrefix(definition, "primary key") || strings.HasPrefix(definition, "unique"))
+			if _, there := u.db.Shape[object]; !there && (kind == "sequence" || isKey) {
+				names[name[strings.LastIndexByte(name, '.')+1:]] = true
+			}
+		}
+	}
+	list := "{" + strings.Join(slices.Sorted(maps.Keys(names)), ",") + "}"
+	return strings.ReplaceAll(schema.Fill(takenQuery, m.steps.snapshots()), "{{names}}", list)
 }
 
 // has returns a test for whether a table has an attachment of a kind.
