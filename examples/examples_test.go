@@ -1,5 +1,5 @@
-// Package examples holds what an operator may copy. The tests see that Kubernetes would take it, and that the README shows
-// nothing else.
+// Package examples holds what an operator may copy. The tests see that Kubernetes would take it, and that the documentation
+// shows nothing else.
 package examples
 
 import (
@@ -175,8 +175,8 @@ func checkContainer(t *testing.T, container corev1.Container) {
 	}
 }
 
-// What the README shows is a piece of a file that the tests have seen, up to its indentation.
-func TestREADMEShowsTheExamples(t *testing.T) {
+// What the documentation shows is a piece of a file that the tests have seen, up to its indentation.
+func TestDocumentsShowTheExamples(t *testing.T) {
 	files, err := filepath.Glob("*/*.y*ml")
 	if err != nil {
 		t.Fatal(err)
@@ -185,14 +185,21 @@ func TestREADMEShowsTheExamples(t *testing.T) {
 	for _, file := range files {
 		examples += readFile(t, file) + "\n"
 	}
-	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(readFile(t, "../README.md"), -1)
-	if len(blocks) == 0 {
-		t.Fatal("the README shows no example")
+	documents, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, block := range blocks {
-		if !strings.Contains(flat(examples), flat(block[1])) {
-			t.Errorf("no example holds this block of the README:\n%s", block[1])
+	shown := 0
+	for _, document := range append(documents, "../README.md") {
+		for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(readFile(t, document), -1) {
+			shown++
+			if !strings.Contains(flat(examples), flat(block[1])) {
+				t.Errorf("no example holds this block of %s:\n%s", document, block[1])
+			}
 		}
+	}
+	if shown == 0 {
+		t.Fatal("no document shows an example")
 	}
 }
 
