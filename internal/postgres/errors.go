@@ -26,6 +26,7 @@ const (
 	invalidSchemaName     = "3F"
 	syntaxOrAccess        = "42"
 	procedureRaised       = "P0"
+	internalError         = "XX"
 	readOnlyTransaction   = "25006"
 	idleInTransaction     = "25P03"
 	transactionTimeout    = "25P04"
@@ -66,7 +67,7 @@ func judge(err error) verdict {
 	var pgErr *pgconn.PgError
 	switch {
 	case errors.As(err, &pgErr):
-		return judgeWorking(pgErr.Code)
+		return judgeWorking(pgErr)
 	case isTLS(err):
 		return refuses
 	case isNetwork(err):
@@ -77,8 +78,8 @@ func judge(err error) verdict {
 
 // judgeWorking is the verdict on an answer of the server in the middle of the work. What a failed statement means is for
 // whoever sent it to say; here are the states of the server, and of its other sessions.
-func judgeWorking(code string) verdict {
-	switch code {
+func judgeWorking(err *pgconn.PgError) verdict {
+	switch err.Code {
 	case serializationFailure, deadlockDetected, lockNotAvailable,
 		tooManyConnections, adminShutdown, crashShutdown, cannotConnectNow,
 		idleInTransaction, transactionTimeout, idleSession, // this program was stopped for a while
@@ -87,9 +88,9 @@ func judgeWorking(code string) verdict {
 	case insufficientPrivilege, databaseDropped:
 		return refuses
 	}
-	switch code[:min(2, len(code))] {
-	case connectionException:
-		return passes
+	switch err.Code[:min(2, len(err.Code))] {
+	case connectionException: // of a pooler, which connects when there is something to do
+		return judgePooler(err.Message)
 	case invalidAuthorization, invalidCatalogName, invalidSchemaName:
 		return refuses
 	}
@@ -136,7 +137,7 @@ func judgeAnswer(err *pgconn.PgError) verdict {
 		return refuses
 	case featureNotSupported, dataException, syntaxOrAccess: // what the startup message asks for
 		return invalid
-	case connectionException:
+	case connectionException, internalError:
 		return judgePooler(err.Message)
 	}
 	return passes
@@ -364,8 +365,21 @@ func sqlState(err error) string {
 	return ""
 }
 
-// judgePooler is the verdict on a protocol violation (08P01), by which poolers say nearly everything: PgBouncer 1.18 to
-// 1.26, Odyssey. Only their words tell what no retry cures.
+// judgePooler is the verdict on a protocol violation (08P01) or an internal error (XX000), by which poolers say nearly everything;
+// older ones also for what their server has said to them. Only the words tell. PgBouncer 1.18, 1.24 and 1.26, pgpool-II and Odyssey
+// were asked for them.
 func judgePooler(message string) verdict {
+	says := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(message, w) })
+	}
+	switch {
+	case says("unsupported startup parameter", "unsupported options startup parameter", "invalid server parameter",
+		"unrecognized configuration parameter", "invalid value for parameter"):
+		return invalid
+	case says("authentication failed", "auth failed", "failed to authenticate", "login rejected", "no authentication method is found",
+		"no such user", "no such database", "does not exist", "pg_hba.conf", "permission denied", "not permitted to log in",
+		"not currently accepting connections", "is disabled", "SSL required", "bouncer config error"):
+		return refuses
+	}
 	return passes
 }

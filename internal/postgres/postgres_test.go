@@ -229,6 +229,44 @@ func TestRefusedWithEveryState(t *testing.T) {
 	}
 }
 
+// The words of poolers, as PgBouncer 1.18, 1.24 and 1.26 have said them.
+func TestWordsOfPoolers(t *testing.T) {
+	for message, want := range map[string]verdict{
+		"SASL authentication failed":                                                       refuses,
+		`password authentication failed for user "app"`:                                    refuses,
+		"no such database: nosuch":                                                         refuses,
+		`database "missing" does not exist`:                                                refuses,
+		"no such user":                                                                     refuses,
+		`database "noconn" is not currently accepting connections`:                         refuses,
+		`pg_hba.conf rejects connection for host "172.24.0.5"`:                             refuses,
+		"login rejected":                                                                   refuses,
+		"no authentication method is found":                                                refuses,
+		"SSL required":                                                                     refuses,
+		"bouncer config error":                                                             refuses,
+		"unsupported startup parameter: options":                                           invalid,
+		"unsupported startup parameter in options: search_path":                            invalid,
+		"unsupported options startup parameter: only '-c config=val'":                      invalid,
+		"invalid server parameter":                                                         invalid,
+		"query_wait_timeout":                                                               passes,
+		"no more connections allowed (max_client_conn)":                                    passes,
+		"sorry, too many clients already":                                                  passes,
+		`too many connections for role "lim"`:                                              passes,
+		"the database system is starting up":                                               passes,
+		"server login has been failing, try again later (server_login_retry)":              passes,
+		"server login has been failing, cached error: connect failed (server_login_retry)": passes,
+		`server login has been failing, cached error: password authentication failed for user "app" (server_login_retry)`: refuses,
+	} {
+		for _, code := range []string{"08P01", "XX000"} {
+			if got := judgeAnswer(&pgconn.PgError{Code: code, Message: message}); got != want {
+				t.Errorf("%s %s: got %v, want %v", code, message, got, want)
+			}
+		}
+		if got := judge(fmt.Errorf("read: %w", &pgconn.PgError{Code: "08P01", Message: message})); got != want {
+			t.Errorf("in the middle of the work, %s: got %v, want %v", message, got, want)
+		}
+	}
+}
+
 // What this side does not accept, no retry cures.
 func TestRefusedHere(t *testing.T) {
 	for name, test := range map[string]struct {
