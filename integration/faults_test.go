@@ -319,55 +319,6 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-// Behind PgBouncer in transaction pooling every transaction may be another session: nothing of a run may stay in one.
-func TestPgBouncer(t *testing.T) {
-	db := newDatabase(t, v0111...)
-	bouncer, err := testcontainers.Run(context.Background(), "",
-		testcontainers.WithDockerfile(testcontainers.FromDockerfile{Context: "testdata/pgbouncer", Repo: "pephub-migrate-pgbouncer", Tag: "test", KeepImage: true}),
-		testcontainers.WithFiles(testcontainers.ContainerFile{
-			Reader: strings.NewReader(fmt.Sprintf(`
-[databases]
-* = host=db port=5432 user=%s password='%s'
-[pgbouncer]
-listen_addr = *
-listen_port = 6432
-auth_type = any
-pool_mode = transaction
-default_pool_size = 3
-server_reset_query =
-`, superuser, strings.ReplaceAll(password, "'", "''"))),
-			ContainerFilePath: "/etc/pgbouncer/test.ini", FileMode: 0o644,
-		}),
-		testcontainers.WithCmd("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "pgbouncer", "/etc/pgbouncer/test.ini"),
-		network.WithNetworkName([]string{"bouncer"}, server.network),
-		testcontainers.WithWaitStrategy(wait.ForLog("process up").WithStartupTimeout(time.Minute)))
-	testcontainers.CleanupContainer(t, bouncer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn := connect(t, db)
-	before := readContent(t, conn)
-	through := environment(db, "POSTGRES_HOST", "bouncer", "POSTGRES_PORT", "6432", "WAIT_TIMEOUT", "30s")
-	var all sync.WaitGroup
-	results, errs := make([]result, 10), make([]error, 10)
-	for i := range results {
-		all.Go(func() { results[i], errs[i] = runImage(context.Background(), through) })
-	}
-	all.Wait()
-	for i, run := range results {
-		if errs[i] != nil {
-			t.Fatal(errs[i])
-		}
-		run.want(t, 0)
-	}
-	migrate(t, through).want(t, 0, "nothing to do")
-	sameContent(t, before, readContent(t, conn))
-	wantNewest(t, db)
-	wantRows(t, db, "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory'", "0")
-	wantRows(t, db, "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'", "0")
-	migrate(t, environment(db, "POSTGRES_HOST", "bouncer", "POSTGRES_PORT", "6432", "MIGRATE_ACTION", "down", "MIGRATE_TARGET", "13")).want(t, 0)
-}
-
 // A disk that is full in the middle of a step is a failure like any other: the database is as it was.
 func TestDiskFull(t *testing.T) {
 	ctx := context.Background()

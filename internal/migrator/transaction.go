@@ -47,15 +47,18 @@ func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (db schema.Da
 	defer cancel()
 	reader := m.reader.Around()
 	results, err := conn.Exec(brief, strings.Join([]string{
-		"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", tryLockSQL(), schema.Locate(), m.settingsSQL() + reader.SQL(),
+		"BEGIN", // alone: of a message that begins with BEGIN READ WRITE, pgpool-II 4.7 drops the rest
+		"SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
+		tryLockSQL(), schema.Locate(), m.settingsSQL() + reader.SQL(),
 	}, ";\n")).ReadAll()
 	if err != nil {
 		return db, "", Outcome{}, passing(fmt.Errorf("begin: %w", err))
 	}
-	if len(results) < 2 {
+	const lockResult = 2
+	if len(results) <= lockResult {
 		return db, "", Outcome{}, fmt.Errorf("begin: %w", schema.ErrHalf)
 	}
-	lock, err := schema.Row(results[1], 2)
+	lock, err := schema.Row(results[lockResult], 2)
 	if err != nil {
 		return db, "", Outcome{}, fmt.Errorf("begin: %w", err)
 	}

@@ -216,7 +216,7 @@ func classify(err error, config *pgconn.Config) error {
 // isWrongPassword recognises a server that does not take the password, or wants one.
 func isWrongPassword(err error) bool {
 	code := sqlState(err)
-	return strings.HasPrefix(code, invalidAuthorization) || strings.HasPrefix(code, connectionException)
+	return slices.Contains([]string{invalidAuthorization, connectionException, internalError}, code[:min(2, len(code))])
 }
 
 // abridged is an error that is said in other words than its own.
@@ -373,12 +373,14 @@ func judgePooler(message string) verdict {
 		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(message, w) })
 	}
 	switch {
+	case says("backend authentication failed"): // pgpool-II, of a wrong password and of a server that starts up alike
+		return passes
 	case says("unsupported startup parameter", "unsupported options startup parameter", "invalid server parameter",
 		"unrecognized configuration parameter", "invalid value for parameter"):
 		return invalid
 	case says("authentication failed", "auth failed", "failed to authenticate", "login rejected", "no authentication method is found",
 		"no such user", "no such database", "does not exist", "pg_hba.conf", "permission denied", "not permitted to log in",
-		"not currently accepting connections", "is disabled", "SSL required", "bouncer config error"):
+		"not currently accepting connections", "is disabled", "password not found", "SSL required", "bouncer config error"):
 		return refuses
 	}
 	return passes

@@ -229,7 +229,7 @@ func TestRefusedWithEveryState(t *testing.T) {
 	}
 }
 
-// The words of poolers, as PgBouncer 1.18, 1.24 and 1.26 have said them.
+// The words of poolers, as PgBouncer 1.18, 1.24 and 1.26, Odyssey 1.5 and pgpool-II 4.7 have said them.
 func TestWordsOfPoolers(t *testing.T) {
 	for message, want := range map[string]verdict{
 		"SASL authentication failed":                                                       refuses,
