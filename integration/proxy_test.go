@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"strconv"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,31 +22,39 @@ import (
 	"pephub-migrate/migrations"
 )
 
-// cutter stands between the program and the server, and cuts the first connection. Those that follow are left alone.
-type cutter struct {
-	after  int64  // cut when so many bytes were carried in both directions; 0 for not at all
-	commit string // cut before COMMIT reaches the server: "question"; before its answer is back: "answer"
+// filter says what becomes of a piece of a stream: what is carried on, and whether the
+// connection goes on.
+type filter func(piece []byte) (carried []byte, goesOn bool)
 
-	carried   atomic.Int64
-	committed atomic.Bool
+func unchanged(piece []byte) ([]byte, bool) { return piece, true }
+
+// proxy stands between the program and the server.
+type proxy struct {
+	// filters returns those for a connection. The first is number 0.
+	filters func(number int) (question, answer filter)
+	// holds reports whether one side does not hear that the other is gone; nil for never.
+	holds func(number int) bool
+
+	mu    sync.Mutex
+	conns []net.Conn
 }
 
 // start returns the address to connect to.
-func (c *cutter) start(t *testing.T) string {
+func (p *proxy) start(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.serve(t, listener))
+	t.Cleanup(p.serve(t, listener))
 	return listener.Addr().String()
 }
 
-// serve forwards what comes to the listener, until it is told to stop.
-func (c *cutter) serve(t testing.TB, listener net.Listener) (stop func()) {
+// serve carries what comes to the listener, until it is told to stop.
+func (p *proxy) serve(t testing.TB, listener net.Listener) (stop func()) {
 	var all sync.WaitGroup
 	all.Go(func() {
-		for first := true; ; first = false {
+		for number := 0; ; number++ {
 			client, err := listener.Accept()
 			if err != nil {
 				return
@@ -56,53 +65,87 @@ func (c *cutter) serve(t testing.TB, listener net.Listener) (stop func()) {
 				client.Close()
 				return
 			}
-			pass := func([]byte) bool { return true }
-			question, answer := pass, pass
-			if first {
-				question, answer = c.passQuestion, c.passAnswer
-			}
-			all.Go(func() { carry(client, backend, question) })
-			all.Go(func() { carry(backend, client, answer) })
+			p.keep(client, backend)
+			question, answer := p.filters(number)
+			all.Go(func() { p.carry(number, client, backend, question) })
+			all.Go(func() { p.carry(number, backend, client, answer) })
 		}
 	})
 	return func() {
 		listener.Close()
+		p.mu.Lock()
+		for _, conn := range p.conns {
+			conn.Close()
+		}
+		p.mu.Unlock()
 		all.Wait()
 	}
 }
 
-// carry copies until an end is closed, or something is not to pass, and closes both ends.
-func carry(from, to net.Conn, pass func([]byte) bool) {
-	defer from.Close()
-	defer to.Close()
+func (p *proxy) keep(conns ...net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.conns = append(p.conns, conns...)
+}
+
+// carry copies until an end is closed, or the connection is not to go on, and closes both.
+func (p *proxy) carry(number int, from, to net.Conn, filter filter) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
-		if err != nil || !pass(buffer[:n]) {
-			return
+		if err != nil {
+			break
 		}
-		if _, err := to.Write(buffer[:n]); err != nil {
-			return
+		carried, goesOn := filter(buffer[:n])
+		if !goesOn {
+			break
 		}
+		if _, err := to.Write(carried); err != nil {
+			break
+		}
+	}
+	if p.holds == nil || !p.holds(number) {
+		from.Close()
+		to.Close()
 	}
 }
 
-func (c *cutter) passQuestion(data []byte) bool {
-	if bytes.Contains(data, []byte("COMMIT\x00")) {
+// cutter cuts the first connection. Those that follow are left alone.
+type cutter struct {
+	after  int64  // cut when so many bytes were carried in both directions; 0 for not at all
+	commit string // cut before COMMIT reaches the server: "question"; before its answer is back: "answer"
+
+	carried   atomic.Int64
+	committed atomic.Bool
+}
+
+func (c *cutter) start(t *testing.T) string {
+	t.Helper()
+	p := &proxy{filters: func(number int) (question, answer filter) {
+		if number > 0 {
+			return unchanged, unchanged
+		}
+		return c.passQuestion, c.passAnswer
+	}}
+	return p.start(t)
+}
+
+func (c *cutter) passQuestion(piece []byte) ([]byte, bool) {
+	if bytes.Contains(piece, []byte("COMMIT\x00")) {
 		c.committed.Store(true)
 		if c.commit == "question" {
-			return false
+			return nil, false
 		}
 	}
-	return c.count(data)
+	return piece, c.count(piece)
 }
 
-func (c *cutter) passAnswer(data []byte) bool {
-	return !(c.commit == "answer" && c.committed.Load()) && c.count(data)
+func (c *cutter) passAnswer(piece []byte) ([]byte, bool) {
+	return piece, !(c.commit == "answer" && c.committed.Load()) && c.count(piece)
 }
 
-func (c *cutter) count(data []byte) bool {
-	carried := c.carried.Add(int64(len(data)))
+func (c *cutter) count(piece []byte) bool {
+	carried := c.carried.Add(int64(len(piece)))
 	return c.after == 0 || carried <= c.after
 }
 
@@ -111,34 +154,49 @@ func fixed(server *pgconn.Config) func() (*pgconn.Config, error) {
 	return func() (*pgconn.Config, error) { return server, nil }
 }
 
-// upgradeThrough runs the program's own line, but for the environment, in the test's process.
+// through is a run of the program's own line, but for the environment, in the test's own
+// process.
+type through struct {
+	address, database string
+	limit             time.Duration // how long it waits, for a lock or for anything else
+	log               io.Writer
+}
+
+// upgradeThrough upgrades a database by way of an address.
 func upgradeThrough(t testing.TB, address, database string) (migrator.Outcome, error) {
 	t.Helper()
-	server := connect(t, database).Config().Config.Copy()
-	host, port, err := net.SplitHostPort(address)
+	return through{address, database, 10 * time.Second, io.Discard}.upgrade(context.Background(), t)
+}
+
+func (r through) upgrade(ctx context.Context, t testing.TB) (migrator.Outcome, error) {
+	t.Helper()
+	to, err := pgconn.ParseConfig(r.url())
 	if err != nil {
 		t.Fatal(err)
 	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server.Host, server.Port, server.Fallbacks = host, uint16(number), nil
-	log := slog.New(slog.DiscardHandler)
-	const limit = 10 * time.Second
+	log := slog.New(slog.NewTextHandler(r.log, nil))
 	steps, err := migrator.New(migrations.FS, config.Config{
-		Action: config.Up, Server: fixed(server), WaitTimeout: limit, LockTimeout: limit,
+		Action: config.Up, Server: fixed(to), WaitTimeout: r.limit, LockTimeout: r.limit,
 	}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var outcome migrator.Outcome
-	err = postgres.New(fixed(server), limit, log).Do(context.Background(), func(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
+	err = postgres.New(fixed(to), r.limit, log).Do(ctx, func(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
 		var err error
 		outcome, err = steps.Migrate(ctx, conn)
 		return outcome.Progress, err
 	})
 	return outcome, err
+}
+
+// url leads to the database.
+func (r through) url() string {
+	address := url.URL{
+		Scheme: "postgres", User: url.UserPassword(superuser, password), Host: r.address, Path: r.database,
+		RawQuery: "sslmode=disable&application_name=pephub-migrate",
+	}
+	return address.String()
 }
 
 // A connection that is lost, wherever that is, is made anew, and whatever had become of the upgrade is found out: after a lost
