@@ -117,22 +117,6 @@ const manySamples = `
 	SELECT json_build_object('sample_name', 's' || s), p, s, 's' || s FROM generate_series(1, 100) AS p, generate_series(1, 500) AS s;
 	SELECT setval('projects_id_seq', 100)`
 
-// Where nobody says goodbye, the server notices all the same that the program is gone, and lets go of its locks.
-func TestNetworkIsCut(t *testing.T) {
-	db := newDatabase(t, v0111...)
-	conn := connect(t, db)
-	blocker := connect(t, db)
-	execute(t, blocker, "BEGIN; SELECT FROM schemas")
-	run := launch(t, environment(db, "LOCK_TIMEOUT", "10m", "WAIT_TIMEOUT", "10m"), "adopted")
-	if _, err := engine(t).NetworkDisconnect(context.Background(), server.network,
-		client.NetworkDisconnectOptions{Container: run.GetContainerID(), Force: true}); err != nil {
-		t.Fatal(err)
-	}
-	wantNobody(t, conn)
-	execute(t, blocker, "COMMIT")
-	migrate(t, environment(db)).want(t, 0)
-}
-
 // What an operator has set for the role or the database holds for applications, not for an upgrade.
 func TestSettingsOfRoleAndDatabase(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.8.0.sql")
