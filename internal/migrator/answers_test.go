@@ -311,7 +311,7 @@ func newAudience(t testing.TB) audience {
 // at first, or not.
 func (a audience) server(is contents, held int, worked, watched []byte) *fakeServer {
 	return &fakeServer{
-		database: fakeDatabase{steps: a.steps, questions: a.questions, now: is, committed: is, held: held},
+		database: fakeDatabase{steps: a.steps, questions: a.questions, committed: is, held: held},
 		worked:   &script{bytes: worked}, watched: &script{bytes: watched}, stopped: make(chan struct{}),
 	}
 }

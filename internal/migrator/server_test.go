@@ -78,15 +78,24 @@ type fakeDatabase struct {
 	steps     Steps
 	questions []question
 
-	now, committed contents
-	held           int // how many questions more find that another instance has the lock
-	changes        int // how many looks more find other columns that nobody knows
+	committed contents
+	held      int // how many questions more find that another instance has the lock
+	changes   int // how many looks more find other columns that nobody knows
 }
 
 // session is one connection to the database.
 type session struct {
 	*fakeDatabase
-	status byte // of the transaction, as in ReadyForQuery
+	now    contents // in the transaction
+	status byte     // of that, as in ReadyForQuery
+}
+
+// sees returns what is in the database for the session.
+func (d *session) sees() contents {
+	if d.status == 'I' {
+		return d.committed
+	}
+	return d.now
 }
 
 // contents are the tables of a step.
@@ -97,10 +106,11 @@ type contents struct {
 }
 
 // lines are what a look at the database returns, a line for each object.
-func (d *fakeDatabase) lines() (lines [][]string) {
-	step, _ := d.steps.find(d.now.step)
+func (d *session) lines() (lines [][]string) {
+	sees := d.sees()
+	step, _ := d.steps.find(sees.step)
 	shape := schema.Shape{}
-	if d.now.newer {
+	if sees.newer {
 		_, shape = d.steps.newest().Shape.Split(step.Shape)
 	}
 	maps.Copy(shape, step.Shape)
@@ -113,7 +123,7 @@ func (d *fakeDatabase) lines() (lines [][]string) {
 	for line := range strings.Lines(shape.String()) {
 		lines = append(lines, []string{strings.TrimSuffix(line, "\n")})
 	}
-	if d.now.recorded {
+	if sees.recorded {
 		lines = append(lines, []string{fmt.Sprint("schema_migrations: ", step.Number)}, []string{fmt.Sprint("oldest_step: ", step.Oldest)},
 			[]string{"alembic_version: " + cmp.Or(step.Revision, schema.Empty)})
 	}
@@ -127,10 +137,11 @@ func (d *fakeDatabase) isHeld() bool {
 }
 
 // attached are the owner of each table, and a role that may read it.
-func (d *fakeDatabase) attached() (rows [][]string) {
-	step, _ := d.steps.find(d.now.step)
+func (d *session) attached() (rows [][]string) {
+	sees := d.sees()
+	step, _ := d.steps.find(sees.step)
 	tables := slices.Sorted(slices.Values(step.Shape.Names("table")))
-	if d.now.recorded {
+	if sees.recorded {
 		tables = append(tables, "schema_migrations", "alembic_version")
 	}
 	for _, table := range tables {
@@ -145,10 +156,13 @@ func (d *fakeDatabase) attached() (rows [][]string) {
 func (d *session) asked(sql string) (all answer) {
 	switch sql {
 	case "COMMIT":
-		d.status, d.committed = 'I', d.now
+		if d.status != 'I' {
+			d.committed = d.now
+		}
+		d.status = 'I'
 		return answer{tag(sql), &pgproto3.ReadyForQuery{TxStatus: d.status}}
 	case "ROLLBACK":
-		d.status, d.now = 'I', d.committed
+		d.status = 'I'
 		return answer{tag(sql), &pgproto3.ReadyForQuery{TxStatus: d.status}}
 	}
 	type place struct{ begin, end, question int }
@@ -191,7 +205,7 @@ func questionsOf(m *Migrator) []question {
 	}
 	ours, lines := schema.Script(m.steps.snapshots())
 	questions := []question{
-		done("BEGIN ISOLATION LEVEL", "BEGIN", func(d *session) { d.status = 'T' }),
+		done("BEGIN ISOLATION LEVEL", "BEGIN", func(d *session) { d.status, d.now = 'T', d.committed }),
 		{tryLockSQL(), false, func(d *session) answer {
 			return tableOf(unnamed(1), []string{map[bool]string{true: "f", false: "t"}[d.isHeld()]})
 		}},
@@ -244,8 +258,8 @@ func questionsOf(m *Migrator) []question {
 type fakeServer struct {
 	mu       sync.Mutex
 	database fakeDatabase
-	watched  *script // for the connections that ask first whether the server is the right one: the watcher's, those after a standby's
-	worked   *script // for the others
+	worked   *script // for all connections but those that ask first whether the server is the
+	watched  *script // right one: the watcher's, and those after a standby's
 	slept    time.Duration
 	stopped  chan struct{} // closed by the program's request to cancel what it has asked
 	all      sync.WaitGroup
@@ -298,11 +312,10 @@ func (s *fakeServer) serve(conn net.Conn) {
 	}) {
 		return
 	}
-	script, session := s.worked, &session{&s.database, 'I'}
+	script, session := s.worked, &session{fakeDatabase: &s.database, status: 'I'}
 	for first := true; ; first = false {
 		message, err := backend.Receive()
 		if err != nil {
-			s.rollback(session)
 			return
 		}
 		query, ok := message.(*pgproto3.Query)
@@ -313,7 +326,6 @@ func (s *fakeServer) serve(conn net.Conn) {
 			script = s.watched
 		}
 		if !s.answer(conn, session, query.String, script) {
-			s.rollback(session)
 			return
 		}
 	}
@@ -325,15 +337,6 @@ func (s *fakeServer) cancel() {
 	defer s.mu.Unlock()
 	close(s.stopped)
 	s.stopped = make(chan struct{})
-}
-
-// rollback is what a server does for a session that is gone.
-func (s *fakeServer) rollback(session *session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if session.status != 'I' {
-		s.database.now = s.database.committed
-	}
 }
 
 // answer reports whether the connection goes on.
