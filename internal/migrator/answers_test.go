@@ -282,35 +282,41 @@ func (s *script) message() pgproto3.BackendMessage {
 	}
 }
 
-// audience is what the program is beside its server: the steps, and what can be made once
-// for all runs.
+// audience is what the program is beside its server: the steps, and what can be made once for
+// all runs.
 type audience struct {
 	steps     Steps
-	template  *pgconn.Config
+	templates []*pgconn.Config // by what kind of server they want: any, or one that can write
 	questions []question
 }
 
 func newAudience(t testing.TB) audience {
 	t.Helper()
-	template, err := pgconn.ParseConfig("postgres://pephub@127.0.0.1:5432/pep-db?sslmode=disable")
+	var a audience
+	for _, wants := range []string{"any", "read-write", "primary"} {
+		template, err := pgconn.ParseConfig("postgres://pephub@127.0.0.1/pep-db?sslmode=disable&target_session_attrs=" + wants)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.templates = append(a.templates, template)
+	}
+	var err error
+	if a.steps, err = Load(migrations.FS); err != nil {
+		t.Fatal(err)
+	}
+	m, err := newMigrator(a.steps, config.Config{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	steps, err := Load(migrations.FS)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := newMigrator(steps, config.Config{}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return audience{steps, template, questionsOf(m)}
+	a.questions = questionsOf(m)
+	return a
 }
 
 // server returns a server with that in its database, where another instance has the lock
 // at first, or not.
 func (a audience) server(is contents, held int, worked, watched []byte) *fakeServer {
 	return &fakeServer{
+		template: a.templates[0],
 		database: fakeDatabase{steps: a.steps, questions: a.questions, committed: is, held: held},
 		worked:   &script{bytes: worked}, watched: &script{bytes: watched}, stopped: make(chan struct{}),
 	}
@@ -347,7 +353,7 @@ var actions = []string{config.Up, config.Down, config.Check, config.Wait, config
 func (a audience) run(ctx context.Context, server *fakeServer, action string) (Outcome, error) {
 	const limit = time.Second
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	to := server.config(a.template)
+	to := server.config()
 	cfg := config.Config{Server: to, Action: action, WaitTimeout: limit, LockTimeout: limit}
 	if action == config.Down {
 		cfg.Target = 13
@@ -506,6 +512,7 @@ func FuzzAnswers(f *testing.F) {
 			const most = 256 // bytes of a script
 			server := a.server(contents{int(is & 15), is&recorded > 0, is&newer > 0}, int(is)/held,
 				worked[:min(most, len(worked))], watched[:min(most, len(watched))])
+			server.template = a.templates[int(action)/len(actions)%len(a.templates)]
 			start := time.Now()
 			_, err := a.endsItself(t, server, actions[int(action)%len(actions)])
 			server.all.Wait()
@@ -542,7 +549,10 @@ var found = []seed{
 	{up, 13, []byte{3, lessCells, 255, 0, 0, insert, 254, 0, word("XX000")}, nil},
 	// The server is a standby, and the next does not say whether it is one.
 	{up, 13, []byte{0, otherCell, 1, 194, 1}, []byte{0, dropRange, 0, 254}},
-	// The watcher's server does not say whether it is one.
+	// Nor does one that is asked by the operator's own configuration.
+	{up + 5, 13, nil, []byte{0, dropRange, 0, 254}},
+	{check + 10, 13, nil, []byte{0, lessCells, 0, 0}},
+	// Nor does the watcher's server.
 	{up, 13, []byte{4, wait, 30}, []byte{0, dropRange, 0, 254}},
 	{up, 13, []byte{4, wait, 30}, []byte{0, lessCells, 0, 0}},
 }

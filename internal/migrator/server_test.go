@@ -257,6 +257,7 @@ func questionsOf(m *Migrator) []question {
 // otherwise.
 type fakeServer struct {
 	mu       sync.Mutex
+	template *pgconn.Config
 	database fakeDatabase
 	worked   *script // for all connections but those that ask first whether the server is the
 	watched  *script // right one: the watcher's, and those after a standby's
@@ -289,8 +290,8 @@ func (s *fakeServer) hangUp() {
 }
 
 // config leads to the server.
-func (s *fakeServer) config(template *pgconn.Config) *pgconn.Config {
-	config := template.Copy()
+func (s *fakeServer) config() *pgconn.Config {
+	config := s.template.Copy()
 	config.DialFunc = s.dial
 	config.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
 	return config
