@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pephub-migrate/internal/postgres"
 	"pephub-migrate/internal/schema"
 )
 
@@ -159,7 +160,7 @@ func filled(ctx context.Context, conn *pgconn.PgConn, schemaName string, leftove
 		return nil, nil
 	}
 	if conn.TxStatus() == 'T' {
-		if _, err := conn.Exec(ctx, lockSQL(qualified(schemaName, tables))).ReadAll(); err != nil {
+		if _, err := postgres.Exec(ctx, conn, lockSQL(qualified(schemaName, tables))); err != nil {
 			return nil, fmt.Errorf("lock tables of a newer release: %w", err)
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/golang-migrate/migrate/v4/database"
 	"github.com/golang-migrate/migrate/v4/source"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pephub-migrate/internal/postgres"
 )
 
 // driver lets golang-migrate work inside the transaction that is open on conn. Nothing it does is seen by anyone
@@ -67,7 +69,7 @@ func (d *driver) Run(migration io.Reader) error {
 	}
 	start := time.Now()
 	d.watcher.begin(step)
-	results, err := d.conn.Exec(d.ctx, want).ReadAll()
+	results, err := postgres.Exec(d.ctx, d.conn, want)
 	if d.conn.TxStatus() == outsideTransaction && !d.conn.IsClosed() {
 		return fmt.Errorf("%w: step %d ended the transaction that it shares with the others", ErrStep, step.Number)
 	}

@@ -75,6 +75,7 @@ const (
 
 // fakeDatabase is as much of a database as the program asks for.
 type fakeDatabase struct {
+	busy      bool // whether it works on what it was asked
 	steps     Steps
 	questions []question
 
@@ -205,9 +206,10 @@ func questionsOf(m *Migrator) []question {
 	}
 	ours, lines := schema.Script(m.steps.snapshots())
 	questions := []question{
-		done("BEGIN ISOLATION LEVEL", "BEGIN", func(d *session) { d.status, d.now = 'T', d.committed }),
+		done("BEGIN;", "BEGIN", func(d *session) { d.status, d.now = 'T', d.committed }),
+		fixed("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE", false, answer{tag("SET")}),
 		{tryLockSQL(), false, func(d *session) answer {
-			return tableOf(unnamed(1), []string{map[bool]string{true: "f", false: "t"}[d.isHeld()]})
+			return tableOf(unnamed(2), []string{map[bool]string{true: "f", false: "t"}[d.isHeld()], "4711"})
 		}},
 		fixed("pg_catalog.set_config('pephub_migrate.schema', coalesce(schema", false, tableOf(unnamed(7), slices.Repeat([]string{"x"}, 7))),
 		fixed(ours, false, tableOf(unnamed(6), []string{"public", "public, pg_temp", "f", "{}", "public.", "8"})),
@@ -216,16 +218,23 @@ func questionsOf(m *Migrator) []question {
 		fixed("SELECT 'other ' || quote_ident", false, tableOf(unnamed(1))),
 		fixed(m.plantedSQL(true), false, tableOf([]string{"object", "remedy"})),
 		fixed(m.plantedSQL(false), false, tableOf([]string{"object", "remedy"})),
-		{holderSQL(), false, func(d *session) answer {
-			holders := tableOf([]string{"pid", "application_name", "xact_start", "active"})
+		fixed("whose name a step needs", false, tableOf(unnamed(2))),
+		{m.holderSQL(), false, func(d *session) answer {
+			holders := tableOf([]string{"pid", "application_name", "xact_start", "role", "prepared", "doing"})
 			if d.isHeld() {
-				holders = slices.Insert(holders, 1, pgproto3.BackendMessage(cells("4711", "pephub-migrate", "2026-11-24 17:28:31.4+00", "t")))
+				holders = slices.Insert(holders, 1, pgproto3.BackendMessage(cells("4711", "pephub-migrate", "2026-11-24 17:28:31.4+00", "pephub", null, "working")))
 			}
 			return holders
 		}},
-		fixed(strings.ReplaceAll(watchSQL, "{{holder}}", holderSQL()), false, tableOf(
-			[]string{"waits_for", "mode", "held_by", "application_name", "state", "since", "doing", "table", "phase", "done"},
-			[]string{"schemas", "AccessExclusiveLock", "4712", "psql", "active", null, null, null, null, null})),
+		{watchSQL("4711"), false, func(d *session) answer {
+			idle := "2026-11-24 17:28:31.4+00"
+			if d.busy {
+				idle = null
+			}
+			return tableOf(
+				[]string{"waits_for", "mode", "held_by", "application_name", "state", "since", "prepared_transaction", "remedy", "doing", "table", "phase", "done", "idle_since"},
+				[]string{"schemas", "AccessExclusiveLock", "4712", "psql", "active", null, null, null, null, null, null, null, idle})
+		}},
 		fixed(canWriteSQL, false, tableOf([]string{"transaction_read_only"}, []string{"off"})),
 		fixed(isStandbySQL, false, tableOf([]string{"pg_is_in_recovery"}, []string{"f"})),
 		fixed(" AS pephub_migrate_stage;", true, tableOf([]string{"pephub_migrate_stage"}, []string{"a stage"})),
@@ -340,6 +349,13 @@ func (s *fakeServer) cancel() {
 	s.stopped = make(chan struct{})
 }
 
+// isBusy says whether the server works on what it was asked.
+func (s *fakeServer) isBusy(busy bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.database.busy = busy
+}
+
 // answer reports whether the connection goes on.
 func (s *fakeServer) answer(conn net.Conn, session *session, sql string, script *script) bool {
 	s.mu.Lock()
@@ -349,10 +365,12 @@ func (s *fakeServer) answer(conn net.Conn, session *session, sql string, script 
 	stopped := s.stopped
 	s.mu.Unlock()
 	if said.after > 0 {
+		s.isBusy(true)
 		select {
 		case <-stopped:
 		case <-time.After(said.after):
 		}
+		s.isBusy(false)
 	}
 	return send(conn, said.answer) && !said.ends()
 }

@@ -46,11 +46,11 @@ func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (db schema.Da
 	brief, cancel := context.WithTimeout(ctx, m.lockTimeout()+maxGlanceTimeout)
 	defer cancel()
 	reader := m.reader.Around()
-	results, err := conn.Exec(brief, strings.Join([]string{
+	results, err := postgres.Exec(brief, conn, strings.Join([]string{
 		"BEGIN", // alone: of a message that begins with BEGIN READ WRITE, pgpool-II 4.7 drops the rest
 		"SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
 		tryLockSQL(), schema.Locate(), m.settingsSQL() + reader.SQL(),
-	}, ";\n")).ReadAll()
+	}, ";\n"))
 	if err != nil {
 		return db, "", Outcome{}, passing(fmt.Errorf("begin: %w", err))
 	}
@@ -143,15 +143,17 @@ type holder struct {
 	doing                             string // prepared, unable, idle, waiting or working
 }
 
-// holderSQL is the query for a holder, if there is one.
-//
 //go:embed holder.sql
-var holderSQL string
+var holderQuery string
+
+// holderSQL returns the query for a holder, if there is one.
+func (m *Migrator) holderSQL() string {
+	return strings.ReplaceAll(schema.Fill(holderQuery, m.steps.snapshots()), "{{lock}}", strconv.FormatInt(lockKey, 10))
+}
 
 // findHolder returns who has the lock, or nil if nobody has.
 func (m *Migrator) findHolder(ctx context.Context, conn *pgconn.PgConn) (*holder, error) {
-	query := strings.ReplaceAll(schema.Fill(holderSQL, m.steps.snapshots()), "{{lock}}", strconv.FormatInt(lockKey, 10))
-	rows, err := schema.AskTable(ctx, conn, 6, query)
+	rows, err := schema.AskTable(ctx, conn, 6, m.holderSQL())
 	if err != nil {
 		return nil, passing(fmt.Errorf("look for an instance that migrates: %w", err))
 	}
@@ -244,7 +246,7 @@ const commitTimeout = 10 * time.Second
 func (m *Migrator) commit(ctx context.Context, conn *pgconn.PgConn) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
-	results, err := conn.Exec(ctx, "COMMIT").ReadAll()
+	results, err := postgres.Exec(ctx, conn, "COMMIT")
 	if err != nil {
 		return fmt.Errorf("%w: commit: %w", ErrStep, err)
 	}
@@ -270,7 +272,7 @@ func rollback(conn *pgconn.PgConn) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if _, err := conn.Exec(ctx, "ROLLBACK").ReadAll(); err != nil {
+	if _, err := postgres.Exec(ctx, conn, "ROLLBACK"); err != nil {
 		conn.Close(ctx)
 	}
 }

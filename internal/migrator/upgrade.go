@@ -89,7 +89,7 @@ func execute(ctx context.Context, conn *pgconn.PgConn, stages []stage, queries .
 			fmt.Fprintf(&sql, "SELECT %s AS pephub_migrate_stage;\n%s", literal(s.title), s.sql)
 		}
 	}
-	results, err := conn.Exec(ctx, sql.String()+strings.Join(queries, ";\n")).ReadAll()
+	results, err := postgres.Exec(ctx, conn, sql.String()+strings.Join(queries, ";\n"))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrStep, lastStage(results), err)
 	}
@@ -118,7 +118,7 @@ func (m *Migrator) prepare(ctx context.Context, conn *pgconn.PgConn, db schema.D
 		lock += schema.Fill(actAsSQL, m.steps.snapshots()) + keepSQL(db.Schema, tables)
 	}
 	queries := m.questions(u, true)
-	results, err := conn.Exec(ctx, lock+m.reader.SQL()+";\n"+strings.Join(queries, ";\n")).ReadAll()
+	results, err := postgres.Exec(ctx, conn, lock+m.reader.SQL()+";\n"+strings.Join(queries, ";\n"))
 	if err != nil {
 		return u, passing(fmt.Errorf("look at the tables under a lock: %w", err))
 	}

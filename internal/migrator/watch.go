@@ -31,14 +31,17 @@ const (
 	watchTimeout = 2 * time.Second
 )
 
-// watchSQL asks for what the server knows of the transaction at work: one row, whose columns are the keys of a line of log,
-// with NULL for those that do not apply, or none if the server does not know of the transaction. The first is waits_for.
-//
 //go:embed watch.sql
-var watchSQL string
+var watchQuery string
+
+// watchSQL returns the query for what the server knows of the transaction at work in a session: one row, whose columns are the keys
+// of a line of log, with NULL for those that do not apply, or none if the server does not know of it. The first is waits_for.
+func watchSQL(session string) string {
+	return strings.NewReplacer("{{pid}}", session, "{{lock}}", strconv.FormatInt(lockKey, 10)).Replace(watchQuery)
+}
 
 // errGone is why a transaction is given up whose answer cannot come any more. It is worth another attempt.
-var errGone = fmt.Errorf("the session is gone from the server, or the server does not answer anybody: %w", io.ErrUnexpectedEOF)
+var errGone = fmt.Errorf("the answer does not come, and the server does not work on it: %w", io.ErrUnexpectedEOF)
 
 // watcher tells a person who looks at the log what a transaction is doing while that lasts, and gives it up when the server has
 // lost it. The transaction's own connection is busy meanwhile, so what only the server knows is asked for on another, which is
@@ -93,6 +96,7 @@ func (w *watcher) run(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	said, heard := time.Now(), time.Now()
+	var before sighting
 	for missing := 0; ; {
 		select {
 		case <-ctx.Done():
@@ -110,9 +114,10 @@ func (w *watcher) run(ctx context.Context, every time.Duration) {
 		if err == nil || postgres.IsAnswer(err) {
 			heard = time.Now()
 		}
-		if missing++; err != nil || !seen.gone {
+		if missing++; err != nil || !seen.gone && !seen.idles(before) {
 			missing = 0
 		}
+		before = seen
 		// An answer may be on its way whose transaction has just failed: that is seen once.
 		if missing > 1 || time.Since(heard) > max(silence, w.migrator.config.WaitTimeout) {
 			w.giveUp(errGone)
@@ -141,15 +146,21 @@ func closeWatch(conn *pgconn.PgConn) {
 
 // sighting is what the server knows of the transaction.
 type sighting struct {
-	pairs []any // keys and values
-	gone  bool  // it knows of none
+	pairs     []any  // keys and values
+	gone      bool   // it knows of none
+	idleSince string // since when it waits for the program to go on, if it does
+}
+
+// idles reports whether the server has waited for the program all the time since another sighting: then it has sent its answer, and
+// that has not come.
+func (s sighting) idles(before sighting) bool {
+	return s.idleSince != "" && s.idleSince == before.idleSince
 }
 
 func (w *watcher) look(ctx context.Context, conn *pgconn.PgConn) (sighting, error) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	query := strings.NewReplacer("{{pid}}", w.session, "{{lock}}", strconv.FormatInt(lockKey, 10)).Replace(watchSQL)
-	results, err := schema.Ask(ctx, conn, query)
+	results, err := schema.Ask(ctx, conn, watchSQL(w.session))
 	if err != nil {
 		return sighting{}, err
 	}
@@ -160,7 +171,11 @@ func (w *watcher) look(ctx context.Context, conn *pgconn.PgConn) (sighting, erro
 	}
 	var seen sighting
 	for i, value := range rows[0] {
-		if value != nil {
+		switch {
+		case value == nil:
+		case keys[i].Name == "idle_since":
+			seen.idleSince = string(value)
+		default:
 			seen.pairs = append(seen.pairs, keys[i].Name, string(value))
 		}
 	}

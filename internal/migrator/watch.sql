@@ -15,7 +15,8 @@ SELECT
     CASE
         WHEN i.blocks_total > 0 AND i.blocks_done < i.blocks_total THEN 100 * i.blocks_done / i.blocks_total
         WHEN i.tuples_total > 0 THEN 100 * i.tuples_done / i.tuples_total
-    END || '%' AS done
+    END || '%' AS done,
+    CASE WHEN a.state LIKE 'idle%' THEN a.state_change END AS idle_since -- for the watcher, not for the log
 FROM pg_locks AS l
 JOIN pg_stat_activity AS a ON a.pid = l.pid
 LEFT JOIN pg_locks AS w ON w.pid = l.pid AND NOT w.granted

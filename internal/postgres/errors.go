@@ -59,7 +59,7 @@ const (
 // judge returns the verdict on an error that left nothing behind.
 func judge(err error) verdict {
 	switch {
-	case errors.Is(err, ErrBusy), errors.Is(err, ErrUnable), isAgain(err), isReadOnly(err):
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrUnable), errors.Is(err, errLost), isAgain(err), isReadOnly(err):
 		return passes
 	case errors.As(err, new(*pgconn.ConnectError)):
 		return judgeConnecting(attempts(err))

@@ -38,6 +38,9 @@ var (
 	ErrStandby = errors.New("the server is a standby and cannot be written to")
 )
 
+// errLost means that the connection broke in the middle of the work.
+var errLost = errors.New("connection lost")
+
 // Again wraps an error of work so that the work is run again, after a longer pause than other errors make: it waits for what
 // others have to do.
 type Again struct{ Err error }
@@ -55,6 +58,9 @@ const (
 
 	// minConnectTimeout makes even a wait of zero one honest attempt.
 	minConnectTimeout = time.Second
+
+	// cancelDelay is how long the server has to stop a statement when a context has ended.
+	cancelDelay = time.Second
 
 	// maxMessage is far above the largest message there is, an error that lists projects by the thousand; in bytes.
 	maxMessage = 8 << 20
@@ -116,7 +122,7 @@ func prepare(config *pgconn.Config, primary bool) *pgconn.Config {
 	// With pgconn's default, a cancelled context closes the socket while the statement goes on in the server, and
 	// with it the transaction and its locks.
 	config.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Second}
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: cancelDelay}
 	}
 	// Else whoever speaks another protocol makes pgconn set up to 1 GB aside for a message that never comes.
 	config.MaxProtocolMessageBodyLen = maxMessage
@@ -131,7 +137,38 @@ func checked(validate pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 				err = fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF)
 			}
 		}()
+		defer hangUp(ctx, conn)()
 		return validate(ctx, conn)
+	}
+}
+
+// Exec sends statements in one message and returns their results. It ends soon after the context does, whatever the server
+// sends. After an error that is no answer of the server's the connection is closed: nobody knows what is still to come on it.
+func Exec(ctx context.Context, conn *pgconn.PgConn, sql string) ([]*pgconn.Result, error) {
+	defer hangUp(ctx, conn)()
+	results, err := conn.Exec(ctx, sql).ReadAll()
+	if err != nil && !IsAnswer(err) {
+		conn.Conn().Close()
+		return nil, fmt.Errorf("%w: %w", errLost, err)
+	}
+	return results, err
+}
+
+// hangUp closes a connection that is still in use a while after the context has ended: pgconn does not look at the context any more
+// once ReadyForQuery has come, and goes on waiting for the end of a result that was sent without one.
+func hangUp(ctx context.Context, conn *pgconn.PgConn) (stop func()) {
+	const grace = 2 * cancelDelay
+	done := make(chan struct{})
+	forget := context.AfterFunc(ctx, func() {
+		select {
+		case <-done:
+		case <-time.After(grace):
+			conn.Conn().Close()
+		}
+	})
+	return func() {
+		close(done)
+		forget()
 	}
 }
 
@@ -205,7 +242,7 @@ func (s *Server) attempt(ctx context.Context, deadline time.Time, work Work) (pr
 	if isReadOnly(err) {
 		s.leaveStandby()
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, errLost) || errors.Is(err, io.ErrUnexpectedEOF) {
 		s.close() // what comes next on it may be the rest of what was garbled
 	}
 	if s.conn != nil && s.conn.IsClosed() {

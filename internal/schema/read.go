@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pephub-migrate/internal/postgres"
 )
 
 // Empty and Unreadable are what the database says of a version table without a row, and of one whose columns are
@@ -208,7 +210,7 @@ func look(ctx context.Context, conn *pgconn.PgConn, begin, queries string) ([]*p
 	if conn.TxStatus() == 'I' {
 		begin = message("SET LOCAL lock_timeout = '1s'", begin, noticeLossSQL(conn))
 	}
-	return conn.Exec(ctx, message(begin, queries)).ReadAll()
+	return postgres.Exec(ctx, conn, message(begin, queries))
 }
 
 // LossSettings are the settings by which the server's kernel notices within seconds that the other side is gone: by probes,
