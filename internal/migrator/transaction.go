@@ -188,11 +188,14 @@ func (m *Migrator) sayHolder(h holder) {
 	if h.since != "" {
 		line = append(line, "since", h.since)
 	}
-	if h.doing == "unable" || h.doing == "prepared" {
-		m.sayWaiting(h.busy().Error())
-		return
+	switch h.doing {
+	case "prepared":
+		m.sayWaiting("a prepared transaction holds the lock", "gid", h.prepared)
+	case "unable":
+		m.sayWaiting("a session that cannot be an instance holds the lock", "pid", h.pid, "role", h.role)
+	default:
+		m.sayWaiting("waiting for another instance", line...)
 	}
-	m.sayWaiting("waiting for another instance", line...)
 }
 
 // askHolder says who holds the lock, if that is still somebody.
