@@ -35,8 +35,9 @@ type proxy struct {
 	// holds reports whether one side does not hear that the other is gone; nil for never.
 	holds func(number int) bool
 
-	mu    sync.Mutex
-	conns []net.Conn
+	mu      sync.Mutex
+	conns   []net.Conn
+	stopped bool
 }
 
 // start returns the address to connect to.
@@ -73,19 +74,29 @@ func (p *proxy) serve(t testing.TB, listener net.Listener) (stop func()) {
 	})
 	return func() {
 		listener.Close()
-		p.mu.Lock()
-		for _, conn := range p.conns {
-			conn.Close()
-		}
-		p.mu.Unlock()
+		p.close()
 		all.Wait()
 	}
 }
 
+// keep takes note of connections that are to be closed at the end.
 func (p *proxy) keep(conns ...net.Conn) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.conns = append(p.conns, conns...)
+	late := p.stopped
+	p.mu.Unlock()
+	if late {
+		p.close()
+	}
+}
+
+func (p *proxy) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	for _, conn := range p.conns {
+		conn.Close()
+	}
 }
 
 // carry copies until an end is closed, or the connection is not to go on, and closes both.
