@@ -1,4 +1,5 @@
 # make test    everything that CI checks
+#              (SKIP leaves out tests by their names: CI runs those of poolers on one PostgreSQL)
 # make proof   that the steps keep what they must, on every PostgreSQL whose image is at hand, and what the newest one costs
 # make demo    an upgrade, in front of your eyes
 # make bench   what bench/RESULTS.md holds, measured again: three quarters of an hour
@@ -7,8 +8,10 @@
 
 POSTGRES_VERSION ?= 17
 RACE             ?= -race
+SKIP             ?=
 GO_IMAGE         := golang:1.26-bookworm
 POSTGRES_IMAGE   := postgres:$(POSTGRES_VERSION)
+POOLER_IMAGES    := debian:bookworm-slim debian:trixie-slim debian:forky-slim
 COMPOSE          := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 export POSTGRES_VERSION COMPOSE
 
@@ -28,8 +31,8 @@ endif
 
 # Never from the cache: Go does not know that the result depends on the Dockerfile and on the server.
 test: lint
-	eval "$$(integration/offline/prepare $(GO_IMAGE) $(POSTGRES_IMAGE))" && \
-	$(GO) test $(RACE) -count 1 -timeout 45m ./...
+	eval "$$(integration/offline/prepare $(GO_IMAGE) $(POSTGRES_IMAGE) $(POOLER_IMAGES))" && \
+	$(GO) test $(RACE) -count 1 -timeout 45m -skip '$(SKIP)' ./...
 	$(MAKE) image
 	integration/examples
 

@@ -108,7 +108,7 @@ func (m *Migrator) settingsSQL() string {
 		// To compile a statement takes longer than to run it, unless the tables are large, and then they are the disk's.
 		"jit": "off",
 	}
-	maps.Copy(settings, schema.LossSettings())
+	maps.Copy(settings, postgres.LossSettings())
 	var values []string
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		values = append(values, fmt.Sprintf("('%s', '%s')", name, settings[name]))

@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -114,9 +116,8 @@ func prepare(config *pgconn.Config, primary bool) *pgconn.Config {
 		config.ConnectTimeout = connectTimeout
 	}
 	if primary {
-		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
-	if config.ValidateConnect != nil {
+		config.ValidateConnect = canWrite
+	} else if config.ValidateConnect != nil {
 		config.ValidateConnect = checked(config.ValidateConnect)
 	}
 	// With pgconn's default, a cancelled context closes the socket while the statement goes on in the server, and
@@ -127,6 +128,22 @@ func prepare(config *pgconn.Config, primary bool) *pgconn.Config {
 	// Else whoever speaks another protocol makes pgconn set up to 1 GB aside for a message that never comes.
 	config.MaxProtocolMessageBodyLen = maxMessage
 	return config
+}
+
+// canWrite returns an error for a connection to a standby.
+func canWrite(ctx context.Context, conn *pgconn.PgConn) error {
+	results, err := Exec(ctx, conn, NoticeLossSQL(conn)+";\nSHOW transaction_read_only")
+	if err != nil {
+		return err
+	}
+	last := results[max(0, len(results)-1):]
+	if len(last) == 0 || len(last[0].Rows) != 1 || len(last[0].Rows[0]) != 1 {
+		return fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF)
+	}
+	if string(last[0].Rows[0][0]) == "on" {
+		return pgconn.ErrReadOnlyConnection
+	}
+	return nil
 }
 
 // checked makes an error of what pgconn's own checks of a connection do with half an answer: they index it.
@@ -140,6 +157,27 @@ func checked(validate pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 		defer hangUp(ctx, conn)()
 		return validate(ctx, conn)
 	}
+}
+
+// LossSettings are the settings by which the server's kernel notices within seconds that the other side is gone: by probes,
+// and, where an answer is not acknowledged, so that there are no probes, by a limit of its own.
+func LossSettings() map[string]string {
+	return map[string]string{
+		"tcp_keepalives_idle": "5s", "tcp_keepalives_interval": "2s", "tcp_keepalives_count": "3", "tcp_user_timeout": "11s",
+	}
+}
+
+// NoticeLossSQL makes LossSettings hold for the whole session, if it is nobody else's: a pooler, behind which it may be, has given
+// the client another number than the server has. It has a transaction of its own, so that they outlast a look that fails; the search
+// path may lead anywhere there.
+func NoticeLossSQL(conn *pgconn.PgConn) string {
+	var values []string
+	for name, value := range LossSettings() {
+		values = append(values, fmt.Sprintf("('%s', '%s')", name, value))
+	}
+	slices.Sort(values)
+	return fmt.Sprintf("START TRANSACTION;\nSELECT pg_catalog.set_config(name, value, false) FROM (VALUES %s) AS s (name, value) "+
+		"WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %d;\nCOMMIT", strings.Join(values, ", "), int32(conn.PID()))
 }
 
 // Exec sends statements in one message and returns their results. It ends soon after the context does, whatever the server

@@ -208,30 +208,9 @@ func AskTable(ctx context.Context, conn *pgconn.PgConn, columns int, query strin
 // set its limit; without one a look has its own.
 func look(ctx context.Context, conn *pgconn.PgConn, begin, queries string) ([]*pgconn.Result, error) {
 	if conn.TxStatus() == 'I' {
-		begin = message(noticeLossSQL(conn), "SET LOCAL lock_timeout = '1s'", begin)
+		begin = message(postgres.NoticeLossSQL(conn), "SET LOCAL lock_timeout = '1s'", begin)
 	}
 	return postgres.Exec(ctx, conn, message(begin, queries))
-}
-
-// LossSettings are the settings by which the server's kernel notices within seconds that the other side is gone: by probes,
-// and, where an answer is not acknowledged, so that there are no probes, by a limit of its own.
-func LossSettings() map[string]string {
-	return map[string]string{
-		"tcp_keepalives_idle": "5s", "tcp_keepalives_interval": "2s", "tcp_keepalives_count": "3", "tcp_user_timeout": "11s",
-	}
-}
-
-// noticeLossSQL makes LossSettings hold for the whole session, if it is nobody else's: a pooler, behind which it may be, has given
-// the client another number than the server has. It has a transaction of its own, so that they outlast a look that fails; the search
-// path may lead anywhere there.
-func noticeLossSQL(conn *pgconn.PgConn) string {
-	var values []string
-	for name, value := range LossSettings() {
-		values = append(values, fmt.Sprintf("('%s', '%s')", name, value))
-	}
-	slices.Sort(values)
-	return fmt.Sprintf("START TRANSACTION;\nSELECT pg_catalog.set_config(name, value, false) FROM (VALUES %s) AS s (name, value) "+
-		"WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %d;\nCOMMIT", strings.Join(values, ", "), int32(conn.PID()))
 }
 
 // ErrHalf means that an answer is not one to the question: what speaks there is not PostgreSQL, or something in between
