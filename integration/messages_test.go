@@ -93,6 +93,7 @@ func TestMessages(t *testing.T) {
 		"misspelt":             {environment(db, "WAIT_TIMOUT", "9s", "MIGRATE_ACTION", "check"), 10, "WAIT_TIMOUT is not a variable of this program"},
 		"ignored":              {environment(db, "PGGEQO", "off", "MIGRATE_ACTION", "check"), 10, "variables=PGGEQO"},
 		"another application":  {environment(alembic), 6, "alembic_version says 0123456789ab, which is not pepdbagent's"},
+		"at once":              {environment(alembic, "WAIT_TIMEOUT", "0s"), 6, "which is not pepdbagent's"},
 		"no path":              {environment(db, "POSTGRES_USER", "nowhere", "POSTGRES_PASSWORD", otherPassword), 6, "the role's search_path names no schema that is there, but schema public does"},
 		"closed":               {environment("closed"), 5, "not currently accepting connections"},
 		"unknown option":       {environment(db, "PGOPTIONS", "-cbogus=1"), 3, "SQLSTATE 42704"},

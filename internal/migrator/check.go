@@ -62,8 +62,12 @@ func (m *Migrator) assess(ctx context.Context, conn *pgconn.PgConn) (assessment,
 	return found, m.confirm(ctx, conn, err)
 }
 
-// standStill is how long a database must be as it was for an error to count that another program's work may have caused.
-const standStill = time.Second
+// standStill is how long a database must be as it was for an error to count that another program's work may have caused; and the
+// least of it, for a run that may wait no longer.
+const (
+	standStill    = time.Second
+	minStandStill = 100 * time.Millisecond
+)
 
 // confirm makes an error of an attempt one that is tried again, unless the attempt before has ended in the same one on the
 // same database. Another program may be making tables just now, one by one or in a transaction that commits between a look and a
@@ -76,10 +80,12 @@ func (m *Migrator) confirm(ctx context.Context, conn *pgconn.PgConn, err error) 
 	found := inFull(err) + m.seen.Shape.String() + m.seen.Recorded + m.seen.Alembic
 	if m.unconfirmed != found {
 		m.unconfirmed = found
-		if m.config.WaitTimeout > standStill && !m.standsStill(ctx, conn) {
+		if !m.standsStill(ctx, conn) {
 			m.unconfirmed = ""
 		}
-		return postgres.Again{Err: err}
+		again := postgres.Again{Err: err, Anyway: !m.askedAgain}
+		m.askedAgain = true
+		return again
 	}
 	if errors.Is(err, ErrUnrecognised) {
 		m.nameUndecided(ctx, conn, m.seen)
@@ -87,11 +93,12 @@ func (m *Migrator) confirm(ctx context.Context, conn *pgconn.PgConn, err error) 
 	return err
 }
 
-// standsStill reports whether the database stays as it was last seen.
+// standsStill reports whether the database stays as it was last seen, for a while that is not longer than the whole run may wait.
 func (m *Migrator) standsStill(ctx context.Context, conn *pgconn.PgConn) bool {
 	const looks = 5
+	pause := max(minStandStill, min(standStill, m.config.WaitTimeout)) / looks
 	for range looks {
-		if postgres.Sleep(ctx, standStill/looks) != nil {
+		if postgres.Sleep(ctx, pause) != nil {
 			return false
 		}
 		db, err := m.glance(ctx, conn, m.reader)

@@ -49,6 +49,7 @@ type Migrator struct {
 
 	seen        schema.Database // what the last look has shown
 	unconfirmed string          // the error of the last attempt, in full, if another attempt is to confirm it
+	askedAgain  bool            // whether an attempt was to be confirmed even if the wait is over
 }
 
 // Outcome is where a database was and where it is now. Of an attempt that failed, only Progress counts.

@@ -193,6 +193,11 @@ func IsOfAnotherKind(err error) bool {
 
 func isAgain(err error) bool { return errors.As(err, new(Again)) }
 
+func isAnyway(err error) bool {
+	var again Again
+	return errors.As(err, &again) && again.Anyway
+}
+
 func isBusy(err error) bool {
 	switch sqlState(err) {
 	case lockNotAvailable, deadlockDetected, serializationFailure:

@@ -45,7 +45,10 @@ var errLost = errors.New("connection lost")
 
 // Again wraps an error of work so that the work is run again, after a longer pause than other errors make: it waits for what
 // others have to do.
-type Again struct{ Err error }
+type Again struct {
+	Err    error
+	Anyway bool // even if the wait is over
+}
 
 // Error says what is waited for.
 func (a Again) Error() string { return a.Err.Error() }
@@ -253,7 +256,7 @@ func (s *Server) Do(ctx context.Context, work Work) error {
 		}
 		s.say("waiting", "reason", reason(err))
 		left := time.Until(deadline)
-		if left <= 0 {
+		if left <= 0 && !isAnyway(err) {
 			return giveUp(err, s.wait)
 		}
 		if isAgain(err) {
@@ -263,7 +266,7 @@ func (s *Server) Do(ctx context.Context, work Work) error {
 		} else {
 			pause = min(pause, lastPause)
 		}
-		if err := Sleep(ctx, min(jitter(pause), left)); err != nil {
+		if err := Sleep(ctx, min(jitter(pause), max(left, firstPause))); err != nil {
 			return err
 		}
 	}
@@ -297,7 +300,7 @@ func (s *Server) connect(ctx context.Context, deadline time.Time) error {
 	defer cancel()
 	config, err := s.source()
 	if err != nil {
-		return Again{err} // a file that is just being replaced
+		return Again{Err: err} // a file that is just being replaced
 	}
 	s.config = prepare(config, s.primary)
 	s.config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) { logNotice(s.log, notice) }

@@ -41,7 +41,7 @@ func TestClassification(t *testing.T) {
 		"serialization":        {server("40001"), true, false, true},
 		"lock timeout":         {server("55P03"), true, false, true},
 		"other instance":       {fmt.Errorf("%w: by x", ErrBusy), true, false, true},
-		"not yet":              {Again{errors.New("x")}, true, false, false},
+		"not yet":              {Again{Err: errors.New("x")}, true, false, false},
 		"standby":              {ErrStandby, true, false, false},
 		"cancelled by others":  {server("57014"), true, false, false},
 		"unknown authority":    {x509.UnknownAuthorityError{}, false, true, false},
@@ -410,6 +410,35 @@ func TestHalfAnAnswer(t *testing.T) {
 		err = New(fixed(config), 50*time.Millisecond, slog.New(slog.DiscardHandler)).Do(context.Background(), nil)
 		if !errors.Is(err, ErrUnreachable) {
 			t.Errorf("%s: got %v", attribute, err)
+		}
+	}
+}
+
+// What is to be confirmed is tried once more, even if the wait is over.
+func TestTriedAnyway(t *testing.T) {
+	server := listen(t, func(conn net.Conn) {
+		defer conn.Close()
+		backend := pgproto3.NewBackend(conn, conn)
+		if _, err := backend.ReceiveStartupMessage(); err != nil {
+			return
+		}
+		backend.Send(&pgproto3.AuthenticationOk{})
+		backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+		backend.Flush()
+		backend.Receive()
+	})
+	config, err := pgconn.ParseConfig("postgres://user@" + server + "/db?sslmode=disable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for anyway, want := range map[bool]int{true: 2, false: 1} {
+		attempts, refused := 0, errors.New("refused")
+		err := New(fixed(config), 0, slog.New(slog.DiscardHandler)).Do(context.Background(), func(context.Context, *pgconn.PgConn) (bool, error) {
+			attempts++
+			return false, Again{Err: refused, Anyway: anyway && attempts == 1}
+		})
+		if !errors.Is(err, refused) || attempts != want {
+			t.Errorf("%v: %d attempts, and %v", anyway, attempts, err)
 		}
 	}
 }
