@@ -53,6 +53,7 @@ database "down" {
 }
 database "{{database}}" {
 	user "pooled" { authentication "scram-sha-256" password "{{password}}" storage "pg" pool "transaction" pool_size 3 }
+	user "stale" { authentication "scram-sha-256" password "{{password}}" storage "pg" pool "transaction" }
 }
 database "{{database}}_session" {
 	user "pooled" { authentication "scram-sha-256" password "{{password}}" storage "pg" pool "session" pool_size 20 }
@@ -182,9 +183,12 @@ func upgradeBehind(t *testing.T, through map[string]string, db string) {
 // refusedBehind tries what a pooler refuses, or cannot reach.
 func refusedBehind(t *testing.T, p pooler, through map[string]string) {
 	t.Helper()
-	wrong := 5
-	if p.program == "pgpool2" {
-		wrong = 4 // it says the same of a server that starts up
+	wrong, stale := 5, 5
+	switch p.program {
+	case "pgpool2":
+		wrong, stale = 4, 4 // it says the same of a server that starts up
+	case "odyssey":
+		stale = 4 // it says the same of a server that is down
 	}
 	for name, test := range map[string]struct {
 		env  map[string]string
@@ -195,7 +199,7 @@ func refusedBehind(t *testing.T, p pooler, through map[string]string) {
 		"unknown user":      {with(through, "POSTGRES_USER", "nobody"), wrong},
 		"unknown database":  {with(through, "POSTGRES_DB", "none"), 5},
 		"no server":         {with(through, "POSTGRES_DB", "down"), 4},
-		"stale password":    {with(through, "POSTGRES_USER", "stale"), wrong},
+		"stale password":    {with(through, "POSTGRES_USER", "stale"), stale},
 		"unknown parameter": {with(through, "PGOPTIONS", "-cbogus=1"), 3},
 	} {
 		switch {

@@ -87,6 +87,10 @@ func judgeWorking(err *pgconn.PgError) verdict {
 		return passes
 	case insufficientPrivilege, databaseDropped:
 		return refuses
+	case notAccepting:
+		if err.Severity == "FATAL" { // of a pooler, which connects when there is something to do
+			return refuses
+		}
 	}
 	switch err.Code[:min(2, len(err.Code))] {
 	case connectionException: // of a pooler, which connects when there is something to do
@@ -385,7 +389,7 @@ func judgePooler(message string) verdict {
 		return invalid
 	case says("authentication failed", "auth failed", "failed to authenticate", "login rejected", "no authentication method is found",
 		"no such user", "no such database", "does not exist", "pg_hba.conf", "permission denied", "not permitted to log in",
-		"not currently accepting connections", "is disabled", "password not found", "SSL required", "bouncer config error"):
+		"not currently accepting connections", "is disabled", "password not found", "SSL required", "SSL is required", "bouncer config error"):
 		return refuses
 	}
 	return passes
