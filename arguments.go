@@ -14,9 +14,11 @@ import (
 //go:embed help.txt
 var help string
 
-// askedFor returns what is to be written to standard output instead of doing anything, if the arguments ask for that. No other
-// argument is taken: the environment is the only configuration, and whoever gives one would otherwise see the database upgraded
-// that they wanted to look at. The error wraps config.ErrInvalid, and repeats nothing that may be a secret.
+// askedFor returns what is to be written to standard output instead of doing anything, if
+// the arguments ask for that. No other argument is taken: the environment is the only
+// configuration, and whoever gives one would otherwise see the database upgraded that
+// they wanted to look at. The error wraps config.ErrInvalid, and repeats nothing that may
+// be a secret.
 func askedFor(arguments []string) (answer string, err error) {
 	if len(arguments) == 0 {
 		return "", nil

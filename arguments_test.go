@@ -11,7 +11,8 @@ import (
 	"pephub-migrate/internal/config"
 )
 
-// Every argument but those that only ask is refused, with the correction and without what may be a secret.
+// Every argument but those that only ask is refused, with the correction and without what
+// may be a secret.
 func TestArguments(t *testing.T) {
 	for arguments, says := range map[string]string{
 		"":                                       "",

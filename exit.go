@@ -24,8 +24,8 @@ type exit struct {
 	hint  string
 }
 
-// exitCodes returns the exit codes in the order in which an error is held against them: a step that failed for want of a
-// privilege is first of all a refusal.
+// exitCodes returns the exit codes in the order in which an error is held against them: a
+// step that failed for want of a privilege is first of all a refusal.
 func exitCodes() []exit {
 	return []exit{
 		{errOutput, 1, "make room where it goes, and start again"},
@@ -111,8 +111,8 @@ func success(outcome migrator.Outcome) string {
 	return fmt.Sprintf("the database went from %s to %s", from, to)
 }
 
-// leaveTerminationMessage writes to the file that Kubernetes shows as the reason of a container's end, if it is there.
-// Its kubelet takes 4,096 bytes at the most.
+// leaveTerminationMessage writes to the file that Kubernetes shows as the reason of a
+// container's end, if it is there. Its kubelet takes 4,096 bytes at the most.
 func leaveTerminationMessage(message string) {
 	file, err := os.OpenFile(config.TerminationLog(), os.O_WRONLY|os.O_TRUNC|syscall.O_NONBLOCK, 0)
 	if err != nil {

@@ -1,5 +1,6 @@
-// Pephub-migrate brings a PEPhub database to the newest schema: it waits until PostgreSQL answers, recognises what is
-// there, and upgrades it in one transaction. Its environment is described in package config, its exit codes below.
+// Pephub-migrate brings a PEPhub database to the newest schema: it waits until PostgreSQL
+// answers, recognises what is there, and upgrades it in one transaction. Its environment
+// is described in package config, its exit codes below.
 package main
 
 import (
@@ -82,7 +83,8 @@ func (i interruption) exitCode() int {
 	return 128 + int(number)
 }
 
-// interruptible returns a context that SIGINT and SIGTERM cancel. A second signal kills as usual.
+// interruptible returns a context that SIGINT and SIGTERM cancel. A second signal kills
+// as usual.
 func interruptible(parent context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 1)
@@ -95,7 +97,8 @@ func interruptible(parent context.Context) context.Context {
 	return ctx
 }
 
-// newLogger writes to standard error; standard output is for results. A duration reads 61ms in either format.
+// newLogger writes to standard error; standard output is for results. A duration reads
+// 61ms in either format.
 func newLogger() *slog.Logger {
 	options := &slog.HandlerOptions{ReplaceAttr: func(_ []string, attr slog.Attr) slog.Attr {
 		if attr.Value.Kind() == slog.KindDuration {

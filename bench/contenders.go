@@ -21,7 +21,8 @@ type contender struct {
 	command func(ctx context.Context, address, database string) *exec.Cmd
 }
 
-// findContenders returns this program and, with the same SQL in the form of each, the other tools that are installed.
+// findContenders returns this program and, with the same SQL in the form of each, the
+// other tools that are installed.
 func findContenders(b *bench, dir string) ([]contender, error) {
 	steps, err := readSteps()
 	if err != nil {
@@ -177,7 +178,8 @@ func write(path, content string) error {
 	return os.WriteFile(path, []byte(content), 0o644)
 }
 
-// timed runs a command to its end, and returns how long that took. What it said is in the error, should there be one.
+// timed runs a command to its end, and returns how long that took. What it said is in the
+// error, should there be one.
 func timed(command *exec.Cmd) (time.Duration, error) {
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
@@ -202,7 +204,8 @@ func quantile[T int64 | float64 | time.Duration](values []T, part float64) T {
 	return sorted[int(part*float64(len(sorted)-1)+0.5)]
 }
 
-// table renders series beside the first one, with the ratios of what was measured in the same round.
+// table renders series beside the first one, with the ratios of what was measured in the
+// same round.
 func table(all []series) string {
 	var text strings.Builder
 	text.WriteString("| | median | 10 % to 90 % | ratio | 10 % to 90 % |\n|---|---|---|---|---|\n")

@@ -1,14 +1,17 @@
-// Bench measures pephub-migrate against the least that a server can do, and against other migration tools, side by side on
-// one PostgreSQL, and keeps what it measured in RESULTS.md.
+// Bench measures pephub-migrate against the least that a server can do, and against other
+// migration tools, side by side on one PostgreSQL, and keeps what it measured in
+// RESULTS.md.
 //
-// Its arguments name the sections to measure, all of them by default. The environment has the rest:
+// Its arguments name the sections to measure, all of them by default. The environment has
+// the rest:
 //
 //	BENCH_SAMPLES     how many samples the databases hold that are upgraded, default "10000 100000 1000000"
 //	BENCH_STEPS       the steps at which they begin, by default every one that there is
 //	POSTGRES_VERSION  the major version of the server, default 17
 //
-// A section that is measured takes the place of the last one by its name; but "step", which times the newest step and its locks at a
-// million samples and is only printed. Of other tools those take part that are on the PATH:
+// A section that is measured takes the place of the last one by its name; but "step",
+// which times the newest step and its locks at a million samples and is only printed. Of
+// other tools those take part that are on the PATH:
 //
 //	apt-get install postgresql-client alembic python3-psycopg2
 //	go install -tags postgres github.com/golang-migrate/migrate/v4/cmd/migrate@v4.20.1

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// proxy stands between a program and the server. It counts round trips, and can make each take longer.
+// proxy stands between a program and the server. It counts round trips, and can make each
+// take longer.
 type proxy struct {
 	server string        // where it leads
 	delay  time.Duration // for each direction
@@ -59,7 +60,8 @@ func (p *proxy) serve() {
 	}
 }
 
-// carry copies one direction. What comes while something is on its way does not wait for that to arrive, as on a cable.
+// carry copies one direction. What comes while something is on its way does not wait for
+// that to arrive, as on a cable.
 func (p *proxy) carry(from, to net.Conn, came func()) {
 	type piece struct {
 		data []byte

@@ -9,7 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// readsAt is the number of samples at which PEPhub's own statements are measured, in a hundredth as many projects.
+// readsAt is the number of samples at which PEPhub's own statements are measured, in a
+// hundredth as many projects.
 const readsAt = 1_000_000
 
 func measureReads(ctx context.Context, b *bench) (string, error) {

@@ -15,7 +15,8 @@ import (
 	"github.com/testcontainers/testcontainers-go/wait"
 )
 
-// server is the PostgreSQL that everything is measured on, with the settings of its image, but for the number of connections.
+// server is the PostgreSQL that everything is measured on, with the settings of its
+// image, but for the number of connections.
 type server struct {
 	address string // host:port
 	version string
@@ -74,8 +75,9 @@ func (s *server) connect(ctx context.Context, database string) (*pgconn.PgConn, 
 	return pgconn.Connect(ctx, url(s.address, database))
 }
 
-// create makes a database: a copy of another, or an empty one if that is "". The first connection of a new database fills
-// caches on disk, which is nobody's work but the server's, so it is made here.
+// create makes a database: a copy of another, or an empty one if that is "". The first
+// connection of a new database fills caches on disk, which is nobody's work but the
+// server's, so it is made here.
 func (s *server) create(ctx context.Context, name, template string) error {
 	if err := s.drop(ctx, name); err != nil {
 		return err
@@ -102,7 +104,8 @@ func (s *server) drop(ctx context.Context, name string) error {
 	return execute(ctx, s.admin, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
 }
 
-// run executes statements in a database, on a connection of their own, and returns how long that took.
+// run executes statements in a database, on a connection of their own, and returns how
+// long that took.
 func (s *server) run(ctx context.Context, database, sql string) (time.Duration, error) {
 	conn, err := s.connect(ctx, database)
 	if err != nil {

@@ -28,7 +28,8 @@ type runner struct {
 	run  func() (time.Duration, error)
 }
 
-// takeTurns measures all runners once in every round, after one that does not count, each round in another order.
+// takeTurns measures all runners once in every round, after one that does not count, each
+// round in another order.
 func takeTurns(runners []runner, rounds int) ([]series, error) {
 	all := make([]series, len(runners))
 	for round := range rounds + 1 {
@@ -72,7 +73,8 @@ func (b *bench) createCurrent(ctx context.Context, database string, command func
 	return err
 }
 
-// isPsql knows the contender that does not know what is there, and can only do everything.
+// isPsql knows the contender that does not know what is there, and can only do
+// everything.
 func isPsql(c contender) bool { return strings.HasPrefix(c.name, "psql") }
 
 func (b *bench) floorCommand(ctx context.Context, address, database string) *exec.Cmd {
@@ -111,7 +113,8 @@ func measureNoop(ctx context.Context, b *bench) (string, error) {
 		rounds, table(all), crowded), nil
 }
 
-// measureNeighbours holds a database with many tables, partitions and schemas of others against one without.
+// measureNeighbours holds a database with many tables, partitions and schemas of others
+// against one without.
 func measureNeighbours(ctx context.Context, b *bench) (string, error) {
 	const lonely, crowded = "bench_lonely", "bench_crowded"
 	for _, database := range []string{lonely, crowded} {
@@ -348,8 +351,9 @@ func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes
 // mebibytes is for memory, whose limits are given so.
 func mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
 
-// peakMemory runs a command and returns the most memory that it has had resident, in bytes. It looks while the command runs: what
-// the system says afterwards includes the memory of the process that started it.
+// peakMemory runs a command and returns the most memory that it has had resident, in
+// bytes. It looks while the command runs: what the system says afterwards includes the
+// memory of the process that started it.
 func peakMemory(command *exec.Cmd) (int64, error) {
 	if err := command.Start(); err != nil {
 		return 0, err

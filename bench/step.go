@@ -14,8 +14,9 @@ import (
 	"pephub-migrate/migrations"
 )
 
-// measureStep times one step, the newest unless BENCH_STEPS says another, on a database of a million samples, and says which
-// locks it takes on the tables that are there before it, and for how long: until the commit, however early they are taken.
+// measureStep times one step, the newest unless BENCH_STEPS says another, on a database
+// of a million samples, and says which locks it takes on the tables that are there before
+// it, and for how long: until the commit, however early they are taken.
 func measureStep(ctx context.Context, b *bench) (string, error) {
 	steps, err := migrator.Load(migrations.FS)
 	if err != nil {
@@ -99,7 +100,8 @@ type seenLock struct {
 	first, last time.Time
 }
 
-// coveredBy reports whether a stronger lock was held on the table all the while, so that nobody noticed this one.
+// coveredBy reports whether a stronger lock was held on the table all the while, so that
+// nobody noticed this one.
 func (l *seenLock) coveredBy(other *seenLock) bool {
 	strength := []string{"RowShare", "RowExclusive", "ShareUpdateExclusive", "Share", "ShareRowExclusive", "Exclusive", "AccessExclusive"}
 	return other.table == l.table && !other.first.After(l.first) && slices.Index(strength, other.mode) > slices.Index(strength, l.mode)
@@ -114,7 +116,8 @@ type seenLocks struct {
 // locksPause is the time between two looks. No lock is seen sooner or later than that.
 const locksPause = 2 * time.Millisecond
 
-// watchLocks looks at the locks of the program in a database, again and again until it is stopped; the channel then has what it saw.
+// watchLocks looks at the locks of the program in a database, again and again until it is
+// stopped; the channel then has what it saw.
 func (b *bench) watchLocks(ctx context.Context, database string) (<-chan seenLocks, func(), error) {
 	// The names of the tables as they are before the step, which may drop some of them.
 	conn, err := b.server.connect(ctx, database)

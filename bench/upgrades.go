@@ -16,7 +16,8 @@ import (
 //go:embed data
 var data embed.FS
 
-// readData returns a file of the folder data, with the values in place of their names in double braces.
+// readData returns a file of the folder data, with the values in place of their names in
+// double braces.
 func readData(file string, values map[string]string) (string, error) {
 	content, err := data.ReadFile("data/" + file)
 	text := string(content)
@@ -45,8 +46,9 @@ func numbers(variable, otherwise string) ([]int, error) {
 	return list, nil
 }
 
-// chain visits a database of that many samples at every step in turn. What holds the samples at a step is as a release has it that
-// made that step: the documents of 0.1, those of 0.4.3, and the tables from 0.5 on.
+// chain visits a database of that many samples at every step in turn. What holds the
+// samples at a step is as a release has it that made that step: the documents of 0.1,
+// those of 0.4.3, and the tables from 0.5 on.
 func (b *bench) chain(ctx context.Context, samples, last int, visit func(step int, database string) error) error {
 	const database = "bench_chain"
 	defer b.server.drop(context.WithoutCancel(ctx), database)
@@ -168,7 +170,8 @@ func (b *bench) size(ctx context.Context, database string) (int64, error) {
 	return b.server.number(ctx, "postgres", "SELECT pg_database_size('"+database+"')")
 }
 
-// watchDisk looks at the size of a database, from its files, several times a second until it is told to stop.
+// watchDisk looks at the size of a database, from its files, several times a second until
+// it is told to stop.
 func (b *bench) watchDisk(ctx context.Context, database string) (stop func() int64) {
 	ctx, cancel := context.WithCancel(ctx)
 	peak := make(chan int64, 1)
@@ -214,7 +217,8 @@ database had at once, and what it has afterwards, against what it had before; th
 ` + rows, err
 }
 
-// rows returns a line of a table for each size and each step that is wanted, measured on a database that is so many steps behind.
+// rows returns a line of a table for each size and each step that is wanted, measured on
+// a database that is so many steps behind.
 func (b *bench) rows(
 	ctx context.Context, steps string, behind int, row func(ctx context.Context, step, samples int, template string) (string, error),
 ) (string, error) {
@@ -243,7 +247,8 @@ func (b *bench) rows(
 	return text.String(), nil
 }
 
-// againstFloor takes turns, more of them where they are short, and returns a line of the table.
+// againstFloor takes turns, more of them where they are short, and returns a line of the
+// table.
 func (b *bench) againstFloor(ctx context.Context, step, samples int, template string) (string, error) {
 	if floors()[step] == "" {
 		return "", nil
@@ -302,7 +307,8 @@ func (b *bench) turn(ctx context.Context, step int, template, floor string) (run
 	return runs, sizes, nil
 }
 
-// tablesSize is the size, in bytes, of those tables that a floor makes, by those names or by PEPhub's.
+// tablesSize is the size, in bytes, of those tables that a floor makes, by those names or
+// by PEPhub's.
 func (b *bench) tablesSize(ctx context.Context, database string, step int, prefix string) (int64, error) {
 	tables := map[int][]string{5: {"projects"}, 7: {"projects", "samples"}, 8: {"samples"}, 10: {"samples"}, 15: {"samples"}}[step]
 	if step == 15 {

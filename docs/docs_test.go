@@ -1,6 +1,7 @@
-// Package docs holds two documents, schema.md and releases.md. Both are written by its test from the files of the steps, and from
-// what texts.txt says that no step can: what a table's row is, what a column means where its name does not tell, and what an
-// archive holds, and in which columns.
+// Package docs holds two documents, schema.md and releases.md. Both are written by its
+// test from the files of the steps, and from what texts.txt says that no step can: what a
+// table's row is, what a column means where its name does not tell, and what an archive
+// holds, and in which columns.
 package docs
 
 import (
@@ -143,7 +144,8 @@ func (t table) nullable(columns []string) bool {
 	return slices.ContainsFunc(t.columns, func(c column) bool { return c.nullable && slices.Contains(columns, c.name) })
 }
 
-// marks returns PK, FK and UK, as far as the column is in such a key, alone or with others.
+// marks returns PK, FK and UK, as far as the column is in such a key, alone or with
+// others.
 func (t table) marks(column string) string {
 	var marks []string
 	for _, key := range t.keys {
@@ -239,7 +241,8 @@ func schemaPage(t *testing.T, steps migrator.Steps) string {
 	return page.String()
 }
 
-// readTexts returns the texts by what they are about, and finds what has none, and what is no more.
+// readTexts returns the texts by what they are about, and finds what has none, and what
+// is no more.
 func readTexts(t *testing.T, steps migrator.Steps) schema.Shape {
 	content, err := os.ReadFile("texts.txt")
 	if err != nil {
@@ -460,8 +463,8 @@ func details(summary string, from, to schema.Shape) string {
 	return "\n<details>\n<summary>" + summary + "</summary>\n\n```diff\n" + difference(from, to) + "```\n\n</details>\n"
 }
 
-// difference has a line for each object that goes or comes, and two for one that changes. Unlike Shape.Diff it shows indexes
-// that are too many.
+// difference has a line for each object that goes or comes, and two for one that changes.
+// Unlike Shape.Diff it shows indexes that are too many.
 func difference(from, to schema.Shape) string {
 	objects := maps.Clone(from)
 	maps.Copy(objects, to)

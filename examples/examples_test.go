@@ -1,5 +1,5 @@
-// Package examples holds what an operator may copy. The tests see that Kubernetes would take it, and that the documentation
-// shows nothing else.
+// Package examples holds what an operator may copy. The tests see that Kubernetes would
+// take it, and that the documentation shows nothing else.
 package examples
 
 import (
@@ -60,7 +60,8 @@ func TestSystemd(t *testing.T) {
 	}
 }
 
-// Every object is one that the API knows, field by field, and every container of ours is locked down.
+// Every object is one that the API knows, field by field, and every container of ours is
+// locked down.
 func TestKubernetes(t *testing.T) {
 	files, err := filepath.Glob("kubernetes/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -175,7 +176,8 @@ func checkContainer(t *testing.T, container corev1.Container) {
 	}
 }
 
-// What the documentation shows is a piece of a file that the tests have seen, up to its indentation.
+// What the documentation shows is a piece of a file that the tests have seen, up to its
+// indentation.
 func TestDocumentsShowTheExamples(t *testing.T) {
 	files, err := filepath.Glob("*/*.y*ml")
 	if err != nil {
@@ -203,7 +205,8 @@ func TestDocumentsShowTheExamples(t *testing.T) {
 	}
 }
 
-// flat takes the indentation, comments and empty lines away, and keeps the words of each line.
+// flat takes the indentation, comments and empty lines away, and keeps the words of each
+// line.
 func flat(text string) string {
 	var lines []string
 	for line := range strings.Lines(text) {

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// plan has the plan of a database made. It is left in the crowd, under the database's name.
+// plan has the plan of a database made. It is left in the crowd, under the database's
+// name.
 func (c crowd) plan(env map[string]string) string {
 	c.t.Helper()
 	plan := map[string]string{"MIGRATE_ACTION": "plan"}
@@ -66,7 +67,8 @@ func TestPlanDoesWhatUpDoes(t *testing.T) {
 	}
 }
 
-// A plan is for a person first: what was recognised, the steps, what they lock and archive, and how long it all takes.
+// A plan is for a person first: what was recognised, the steps, what they lock and
+// archive, and how long it all takes.
 func TestPlanSaysWhatItDoes(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	execute(t, connect(t, db), "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY); INSERT INTO alembic_version VALUES ('44cb1e7a80de')")
@@ -86,7 +88,8 @@ func TestPlanSaysWhatItDoes(t *testing.T) {
 	migrate(t, environment(db, "MIGRATE_ACTION", "plan", "MIGRATE_TARGET", "13")).want(t, 3, "MIGRATE_TARGET")
 }
 
-// A plan is for the database that it was made for. On any other, and beside another instance, it does nothing.
+// A plan is for the database that it was made for. On any other, and beside another
+// instance, it does nothing.
 func TestPlanIsForOneDatabase(t *testing.T) {
 	c := newCrowd(t)
 	for name, test := range map[string]struct{ change, edit, flags, says string }{
@@ -125,7 +128,8 @@ func TestPlanIsForOneDatabase(t *testing.T) {
 	}
 }
 
-// A plan goes where it was made for, whatever the search_path is of whoever runs it, and whatever the schema is called.
+// A plan goes where it was made for, whatever the search_path is of whoever runs it, and
+// whatever the schema is called.
 func TestPlanInOtherSchema(t *testing.T) {
 	db := newDatabase(t)
 	conn := connect(t, db)
@@ -153,7 +157,8 @@ func TestPlanCannotBeWritten(t *testing.T) {
 	}
 }
 
-// Who may look need not be who may alter: the tables that a plan makes belong to the owner of the others, whoever made it.
+// Who may look need not be who may alter: the tables that a plan makes belong to the
+// owner of the others, whoever made it.
 func TestPlanOfReader(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	conn := connect(t, db)
@@ -179,7 +184,8 @@ func TestPlanOfReader(t *testing.T) {
 	wantRows(t, db, "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'", "tablesowner")
 }
 
-// check reads, and no more: a role that may do nothing else suffices, and a lock that somebody holds is no matter.
+// check reads, and no more: a role that may do nothing else suffices, and a lock that
+// somebody holds is no matter.
 func TestCheck(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	conn := connect(t, db)
@@ -235,8 +241,8 @@ func TestWait(t *testing.T) {
 	migrate(t, environment(db, "MIGRATE_ACTION", "wait")).want(t, 6, "column users.mine is not expected")
 }
 
-// While it waits it takes no connection from whoever is to do the work, and a lock on what it would look at is no reason to
-// give up.
+// While it waits it takes no connection from whoever is to do the work, and a lock on
+// what it would look at is no reason to give up.
 func TestWaitStandsAside(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	conn := connect(t, db)

@@ -165,7 +165,8 @@ func (a *attacher) statement() string {
 
 func (a *attacher) oneIn(n int) bool { return a.IntN(n) == 0 }
 
-// grant makes one on a table. A group in 0.11 is two tables, and what one alone may have is nobody's after it.
+// grant makes one on a table. A group in 0.11 is two tables, and what one alone may have
+// is nobody's after it.
 func (a *attacher) grant(table string) string {
 	if strings.HasPrefix(table, "schema_group") {
 		table = "schema_groups, schema_group_relations"
@@ -178,8 +179,9 @@ func (a *attacher) grant(table string) string {
 	return fmt.Sprintf("GRANT %s ON %s TO %s%s", pick(a, []string{"SELECT", "INSERT", "UPDATE", "DELETE", "SELECT, INSERT", "ALL"}), table, role, option)
 }
 
-// Whatever is attached, to a database of whatever release: either it stays or goes where the steps say, or it is named, and then the
-// upgrade goes through once the remedies that were named are taken. The way back gives it all back.
+// Whatever is attached, to a database of whatever release: either it stays or goes where
+// the steps say, or it is named, and then the upgrade goes through once the remedies that
+// were named are taken. The way back gives it all back.
 func TestRandomAttachments(t *testing.T) {
 	t.Parallel()
 	makeSpace(t)
@@ -222,8 +224,8 @@ func TestRandomAttachments(t *testing.T) {
 	}
 }
 
-// upgradeByRemedies upgrades a database, and takes the remedies that the log names, until there are none. It returns what was
-// attached to it at the end.
+// upgradeByRemedies upgrades a database, and takes the remedies that the log names, until
+// there are none. It returns what was attached to it at the end.
 func upgradeByRemedies(t *testing.T, place crowd, db string, conn *pgx.Conn, plain twin) (added, removed facts, ok bool) {
 	t.Helper()
 	for range 4 {

@@ -50,7 +50,8 @@ func (f facts) String() string {
 	return strings.Join(lines, "\n")
 }
 
-// beyond returns what a database has that its plain twin has not, or has otherwise, and what it lacks.
+// beyond returns what a database has that its plain twin has not, or has otherwise, and
+// what it lacks.
 func (f facts) beyond(plain facts) (added, removed facts) {
 	added, removed = facts{}, facts{}
 	for key, value := range f {
@@ -71,11 +72,13 @@ func isGrant(property string) bool { return strings.HasPrefix(property, "grant "
 // expectation is what must be beyond the plain twin after an upgrade.
 type expectation struct {
 	facts
-	// loose is what the steps declare no place for: it may be on any other object. If nobody has named it, it must be somewhere.
+	// loose is what the steps declare no place for: it may be on any other object. If
+	// nobody has named it, it must be somewhere.
 	loose facts
 }
 
-// give sets a fact; of two grants of the same, the one with the grant option is the one that counts.
+// give sets a fact; of two grants of the same, the one with the grant option is the one
+// that counts.
 func (e expectation) give(object, property, value string) {
 	key := fact{object, property}
 	if isGrant(property) && e.facts[key] == "with grant option" {
@@ -175,7 +178,8 @@ func (e expectation) rename(table, constraint, toTable, to string) {
 	}
 }
 
-// follow says where everything is after the steps behind from: what they declare, once more, apart from them.
+// follow says where everything is after the steps behind from: what they declare, once
+// more, apart from them.
 func follow(from int, before facts) expectation {
 	e := expectation{maps.Clone(before), facts{}}
 	for step := from + 1; step <= 15; step++ {
@@ -286,15 +290,17 @@ func (e expectation) versionSchemas() {
 // goesWithSchemas are the objects that step 14 drops.
 var goesWithSchemas = regexp.MustCompile(`^\w+ (ix_)?schema(s|_groups|_group_relations)(\.|_id_seq|_pkey|_namespace|_name|_description|_id|_group_id|_schema_id|$)`)
 
-// undecided is what a test has no opinion of: whether who may read an archive or a version table may pass that on, what of a
-// version table is replicated, and who has passed on what the owner did not grant.
+// undecided is what a test has no opinion of: whether who may read an archive or a
+// version table may pass that on, what of a version table is replicated, and who has
+// passed on what the owner did not grant.
 func undecided(key fact) bool {
 	own := strings.HasPrefix(key.object, "table archived_") || key.object == "table schema_migrations" || key.object == "table alembic_version"
 	return own && (strings.HasPrefix(key.property, "publication ") || strings.HasPrefix(key.property, "grantor of ")) ||
 		(key.object == "table schema_migrations" || key.object == "table alembic_version") && key.property == "row security"
 }
 
-// typed are the casts and brackets by which an expression on a column differs once the column has another type.
+// typed are the casts and brackets by which an expression on a column differs once the
+// column has another type.
 var typed = regexp.MustCompile(`::(text|bigint|integer|character varying)|[()]`)
 
 // alike leaves out of a value what a test has no opinion of.
@@ -309,8 +315,8 @@ func alike(key fact, value string) string {
 	return value
 }
 
-// optional is what an upgrade may add on top: grants on columns that came from a column that is in two places now, and
-// publications for what groups have become.
+// optional is what an upgrade may add on top: grants on columns that came from a column
+// that is in two places now, and publications for what groups have become.
 func optional(key fact) bool {
 	return strings.HasPrefix(key.property, "grantor of ") || strings.HasPrefix(key.object, "table archived_") || // one that the way back leaves
 		key.object == "table schema_tags" && strings.HasPrefix(key.property, "publication ") || isGrant(key.property) && slices.Contains([]string{
@@ -318,7 +324,8 @@ func optional(key fact) bool {
 	}, key.object)
 }
 
-// want fails the test unless a database differs from its plain twin in what is expected, and in nothing else.
+// want fails the test unless a database differs from its plain twin in what is expected,
+// and in nothing else.
 func (e expectation) want(t *testing.T, plain, got facts, lacks facts) {
 	t.Helper()
 	objects := map[string]bool{}
@@ -374,7 +381,8 @@ func (e expectation) want(t *testing.T, plain, got facts, lacks facts) {
 	}
 }
 
-// outcome is how a run of the program ended: with the code, and with the objects that it would not lose.
+// outcome is how a run of the program ended: with the code, and with the objects that it
+// would not lose.
 type outcome struct {
 	code   int
 	log    string
@@ -444,7 +452,8 @@ func (o outcome) lastLine() string {
 
 var nothingDone = regexp.MustCompile(`(?i)nothing (was|has been|is) (done|changed|touched)`)
 
-// wantRefused fails the test unless the run ended with 7 before it had done anything, and says so.
+// wantRefused fails the test unless the run ended with 7 before it had done anything, and
+// says so.
 func (o outcome) wantRefused(t *testing.T) {
 	t.Helper()
 	if o.code != 7 || len(o.losses) == 0 {
@@ -473,7 +482,8 @@ func makeSpace(t *testing.T) {
 	}
 }
 
-// deckDatabase makes a database of a release, with rows, and an owner who is no superuser.
+// deckDatabase makes a database of a release, with rows, and an owner who is no
+// superuser.
 func deckDatabase(t *testing.T, suffix, release string, seed uint64) (string, *pgx.Conn) {
 	t.Helper()
 	db := newDatabaseNamed(t, suffix, "pepdbagent-"+release+".sql")
@@ -487,7 +497,8 @@ func deckDatabase(t *testing.T, suffix, release string, seed uint64) (string, *p
 	return db, conn
 }
 
-// twin is a database without anything attached, before the upgrade, after it, and after the way back.
+// twin is a database without anything attached, before the upgrade, after it, and after
+// the way back.
 type twin struct{ before, after, back facts }
 
 func newTwin(t *testing.T, place crowd, release string, seed uint64) twin {
@@ -508,7 +519,8 @@ func newTwin(t *testing.T, place crowd, release string, seed uint64) twin {
 	return plain
 }
 
-// wantBack fails the test unless what was attached before an upgrade is there again after the way back.
+// wantBack fails the test unless what was attached before an upgrade is there again after
+// the way back.
 func wantBack(t *testing.T, plain twin, added, removed, back facts) {
 	t.Helper()
 	want := expectation{facts{}, facts{}}
@@ -531,8 +543,8 @@ func wantBack(t *testing.T, plain twin, added, removed, back facts) {
 	want.want(t, at, got, removed)
 }
 
-// Whatever an operator can set or attach, on everything at once, is there after the upgrade, or on the successor that a step
-// declares, and there again after the way back.
+// Whatever an operator can set or attach, on everything at once, is there after the
+// upgrade, or on the successor that a step declares, and there again after the way back.
 func TestDeckSurvives(t *testing.T) {
 	t.Parallel()
 	makeSpace(t)
@@ -666,7 +678,8 @@ CREATE EVENT TRIGGER e ON sql_drop EXECUTE FUNCTION pg_catalog.unique_key_rechec
 	}
 }
 
-// hub is a database of one release to which a test attaches one thing after another. It is made anew when a run has changed it.
+// hub is a database of one release to which a test attaches one thing after another. It
+// is made anew when a run has changed it.
 type hub struct {
 	t        *testing.T
 	place    crowd
@@ -711,11 +724,13 @@ func (h *hub) renew() {
 
 func (h *hub) env() map[string]string { return environment(h.db, "MIGRATE_TARGET", h.target) }
 
-// loseable is something that a step cannot keep: what makes it, in which every object's name begins with "mine", and the words by
-// which the refusal names it. More than one line may.
+// loseable is something that a step cannot keep: what makes it, in which every object's
+// name begins with "mine", and the words by which the refusal names it. More than one
+// line may.
 type loseable struct{ prepare, words string }
 
-// tidy drops what is left of a named thing when its remedy was taken: the operator's own tables, say.
+// tidy drops what is left of a named thing when its remedy was taken: the operator's own
+// tables, say.
 const tidy = `
 	DO $$
 	DECLARE
@@ -734,7 +749,8 @@ const tidy = `
 	END $$;
 	DELETE FROM pg_seclabel WHERE provider LIKE 'mine%'`
 
-// wantNamed attaches one thing, and fails the test unless a run refuses, names it, and changes nothing; and unless its remedy is one.
+// wantNamed attaches one thing, and fails the test unless a run refuses, names it, and
+// changes nothing; and unless its remedy is one.
 func (h *hub) wantNamed(t *testing.T, thing loseable) {
 	t.Helper()
 	execute(t, h.conn, "SET allow_system_table_mods = on;"+thing.prepare)
@@ -752,8 +768,8 @@ func (h *hub) wantNamed(t *testing.T, thing loseable) {
 	}
 }
 
-// refused fails the test unless every action refuses and names all the things. It reports whether they did and the database
-// is as it was.
+// refused fails the test unless every action refuses and names all the things. It reports
+// whether they did and the database is as it was.
 func (h *hub) refused(t *testing.T, actions []string, things ...loseable) (first outcome, ok bool) {
 	t.Helper()
 	before := readFacts(t, h.conn)
@@ -790,7 +806,8 @@ func (o outcome) takeRemedies(t *testing.T, conn *pgx.Conn) {
 	}
 }
 
-// wantAllNamed attaches all the things at once. One run names them all, whatever its action; and once the remedies are taken, the next one ends well.
+// wantAllNamed attaches all the things at once. One run names them all, whatever its
+// action; and once the remedies are taken, the next one ends well.
 func (h *hub) wantAllNamed(t *testing.T, things []loseable) {
 	t.Helper()
 	all := slices.Clone(things)
@@ -837,7 +854,8 @@ func onTable(table string) []loseable {
 	}
 }
 
-// onColumn are the things that go with a column, of which the type is something that can be text.
+// onColumn are the things that go with a column, of which the type is something that can
+// be text.
 func onColumn(table, column string) []loseable {
 	at := table + " " + column
 	return []loseable{
@@ -859,8 +877,8 @@ func onColumn(table, column string) []loseable {
 	}
 }
 
-// What can neither stay nor move is named, by check and plan too, before anything is done; once the remedies are taken, the
-// upgrade goes through.
+// What can neither stay nor move is named, by check and plan too, before anything is
+// done; once the remedies are taken, the upgrade goes through.
 func TestLossesAreNamed(t *testing.T) {
 	t.Parallel()
 	place := newCrowd(t)
@@ -895,7 +913,8 @@ func TestLossesAreNamed(t *testing.T) {
 		{"CREATE PUBLICATION mine FOR TABLE samples (id, row_number) WITH (publish = 'insert')", "publication mine samples"},
 		{"GRANT SELECT (row_number) ON samples TO deck_reader", "samples row_number"},
 	}
-	// What the way up gives to a table by itself goes with it unasked; anything else does not.
+	// What the way up gives to a table by itself goes with it unasked; anything else does
+	// not.
 	back := slices.Concat(onTable("schema_records"), onColumn("schema_records", "maintainers"), []loseable{
 		{"COMMENT ON TABLE schema_versions IS 'x'", "comment schema_versions"},
 		{"COMMENT ON COLUMN users.number_of_schemas IS 'x'", "comment users number_of_schemas"},
@@ -1153,7 +1172,8 @@ func TestRelativesAreRefused(t *testing.T) {
 	}
 }
 
-// An archive of an earlier upgrade is none of this one's, unless that makes one by its name.
+// An archive of an earlier upgrade is none of this one's, unless that makes one by its
+// name.
 func TestOldArchivesStayAsTheyAre(t *testing.T) {
 	t.Parallel()
 	db := newDatabase(t, "pepdbagent-0.8.0.sql")
@@ -1171,8 +1191,8 @@ func TestOldArchivesStayAsTheyAre(t *testing.T) {
 	wantRows(t, db, "SELECT relacl::text FROM pg_class WHERE relname = 'archived_users'", acl...)
 }
 
-// A foreign key to users keeps them from becoming one, and is named before anything is done; so is a grant on a table of
-// groups that nothing takes over.
+// A foreign key to users keeps them from becoming one, and is named before anything is
+// done; so is a grant on a table of groups that nothing takes over.
 func TestWhatAStepWouldFindIsNamedBefore(t *testing.T) {
 	for name, test := range map[string]struct{ release, prepare, says string }{
 		"key to users that become one": {
@@ -1253,7 +1273,8 @@ func waitFor(t *testing.T, conn *pgx.Conn, sql string) {
 	t.Error("it does not come about: ", sql)
 }
 
-// Successors join the publication of their source, and nothing that the steps make for themselves is ever published.
+// Successors join the publication of their source, and nothing that the steps make for
+// themselves is ever published.
 func TestPublicationsGoOn(t *testing.T) {
 	t.Parallel()
 	place := newCrowd(t)
@@ -1390,7 +1411,8 @@ func TestForeignKeyOfAnotherOwner(t *testing.T) {
 	}
 }
 
-// What has the name of one of PEPhub's tables and is not as PEPhub makes it, is a difference.
+// What has the name of one of PEPhub's tables and is not as PEPhub makes it, is a
+// difference.
 func TestOddRelationsDiffer(t *testing.T) {
 	t.Parallel()
 	place := newCrowd(t)

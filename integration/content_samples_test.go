@@ -11,7 +11,8 @@ type oneSample struct {
 	number                                                    int
 }
 
-// readSamples adds the samples of every project in their order: that of the document, of the row numbers, or of the list.
+// readSamples adds the samples of every project in their order: that of the document, of
+// the row numbers, or of the list.
 func (r *contentReader) readSamples() {
 	r.content.kind("sample", "name of sample", "orphan", "date of sample")
 	switch {
@@ -58,7 +59,8 @@ func (r *contentReader) samplesByProject(order string) map[string][]oneSample {
 	return lists
 }
 
-// inList returns the samples in the order of their list, and notes those that it does not reach.
+// inList returns the samples in the order of their list, and notes those that it does not
+// reach.
 func (r *contentReader) inList(samples []oneSample) []oneSample {
 	byParent := map[string][]oneSample{}
 	for _, sample := range samples {
@@ -76,7 +78,8 @@ func (r *contentReader) inList(samples []oneSample) []oneSample {
 	return list
 }
 
-// recount counts the samples of a project some of whose rows share a number: 0.7 and 0.8 showed one of those only.
+// recount counts the samples of a project some of whose rows share a number: 0.7 and 0.8
+// showed one of those only.
 func (r *contentReader) recount(p *oneProject, samples []oneSample) {
 	numbers := map[int]bool{}
 	for _, sample := range samples {
@@ -121,7 +124,8 @@ func (r *contentReader) nameColumn(p *oneProject) string {
 	return nameColumn(members(r.t, p.config))
 }
 
-// readSubsamples adds the subsamples in the order in which pepdbagent reads them: that on disk.
+// readSubsamples adds the subsamples in the order in which pepdbagent reads them: that on
+// disk.
 func (r *contentReader) readSubsamples() {
 	r.content.kind("subsample")
 	if r.has("projects.project_value") {

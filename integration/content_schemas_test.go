@@ -65,7 +65,8 @@ func (r *contentReader) addRecords() {
 	}
 }
 
-// addSchemas11 says the schemas of 0.11 as the first version of a record, and groups as tags.
+// addSchemas11 says the schemas of 0.11 as the first version of a record, and groups as
+// tags.
 func (r *contentReader) addSchemas11() {
 	c := r.content
 	c.kind("schema", "version", "tag", "group", "number of schemas")
@@ -105,7 +106,8 @@ func (r *contentReader) addSchemas11() {
 	r.addGroups("schema_groups", "schema_group_relations")
 }
 
-// touched is the date of the last update of a project. Dates of one zone are in the order of their texts.
+// touched is the date of the last update of a project. Dates of one zone are in the order
+// of their texts.
 func (p *oneProject) touched() string {
 	if p.updated == null {
 		return p.submitted

@@ -15,9 +15,10 @@ import (
 	"pephub-migrate/migrations"
 )
 
-// content is everything that a PEPhub database holds, in terms that belong to no release: under each kind of fact, one
-// line a fact. A release has only those kinds that it can hold. What a release says in another way than the newest is
-// said as the newest would have it, by rules that are written down here a second time, apart from the steps' own.
+// content is everything that a PEPhub database holds, in terms that belong to no release:
+// under each kind of fact, one line a fact. A release has only those kinds that it can
+// hold. What a release says in another way than the newest is said as the newest would
+// have it, by rules that are written down here a second time, apart from the steps' own.
 type content map[string][]string
 
 func (c content) add(kind string, facts ...any) {
@@ -86,13 +87,14 @@ type oneProject struct {
 
 func (p *oneProject) key() string { return strconv.Quote(p.namespace + "/" + p.name + ":" + p.tag) }
 
-// described is the last step whose tables this reading knows, as does the SQL of the tests on samples of each release. It
-// need not grow: a database at a later step is seen through the later steps' own ways back, which have to give back all that
-// an older release has put there.
+// described is the last step whose tables this reading knows, as does the SQL of the
+// tests on samples of each release. It need not grow: a database at a later step is seen
+// through the later steps' own ways back, which have to give back all that an older
+// release has put there.
 const described = 15
 
-// backToDescribed takes a database at a later step back to the one described. It returns the step at which it was, or 0 if
-// there was nothing to do.
+// backToDescribed takes a database at a later step back to the one described. It returns
+// the step at which it was, or 0 if there was nothing to do.
 func backToDescribed(t *testing.T, conn *pgx.Conn) (was int) {
 	t.Helper()
 	if newest == strconv.Itoa(described) {
@@ -162,7 +164,8 @@ func (r *contentReader) date(column string) string {
 	return fmt.Sprintf("CASE WHEN %[1]s > now() - interval '1 hour' THEN '%[2]s' ELSE %[1]s::timestamptz::text END", column, today)
 }
 
-// numbered reports whether samples are rows with a number, or still within a document: before 0.9.
+// numbered reports whether samples are rows with a number, or still within a document:
+// before 0.9.
 func (r *contentReader) numbered() bool { return !r.has("samples.guid") }
 
 func (r *contentReader) readProjects() {
@@ -190,7 +193,8 @@ func (r *contentReader) readProjects() {
 	}
 }
 
-// fromDocument fills in what 0.4 and before keep in a document, and 0.1 and 0.2 in anno_info.
+// fromDocument fills in what 0.4 and before keep in a document, and 0.1 and 0.2 in
+// anno_info.
 func (r *contentReader) fromDocument(p *oneProject) {
 	if !r.has("projects.private") {
 		p.fromAnnotation(r.t)
@@ -253,7 +257,8 @@ func (r *contentReader) addProjects() {
 	r.addArchived("old name", "archived_project_names", "project_id::text, namespace, name")
 }
 
-// addArchived adds what an upgrade has put aside. The last column of json is written canonically.
+// addArchived adds what an upgrade has put aside. The last column of json is written
+// canonically.
 func (r *contentReader) addArchived(kind, table, columns string) {
 	if !r.has(table + ".project_id") {
 		return
@@ -275,7 +280,8 @@ func (c content) addExtra(project string, document []member) {
 	}
 }
 
-// addOldName notes the name in a config that is not the project's, which the upgrade to 0.7 replaces.
+// addOldName notes the name in a config that is not the project's, which the upgrade to
+// 0.7 replaces.
 func (c content) addOldName(p *oneProject, config []member) {
 	if name, ok := last(config, "name"); ok && textOf(name) != p.name {
 		c.add("old config name", p.id, name)
@@ -388,7 +394,8 @@ func (r *contentReader) addArchives() {
 	}
 }
 
-// addSequences notes the number that each sequence of a kept table is at: no id may come again.
+// addSequences notes the number that each sequence of a kept table is at: no id may come
+// again.
 func (r *contentReader) addSequences() {
 	for table, kind := range map[string]string{
 		"projects": "projects", "samples": "samples", "subsamples": "subsamples", "views": "views",
@@ -428,8 +435,8 @@ func diff(before, after string) string {
 	return strings.Join(append(only(before, after, "- "), only(after, before, "+ ")...), "\n")
 }
 
-// sameContent fails the test unless after holds everything that before holds, and of those kinds nothing else. It
-// reports whether that is so.
+// sameContent fails the test unless after holds everything that before holds, and of
+// those kinds nothing else. It reports whether that is so.
 func sameContent(t *testing.T, before, after content) bool {
 	t.Helper()
 	same := true

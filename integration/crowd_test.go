@@ -17,8 +17,8 @@ import (
 	"github.com/testcontainers/testcontainers-go/wait"
 )
 
-// crowd is a container with a shell and the image's own binary, in which many instances start in the time that a container
-// each would take to start one.
+// crowd is a container with a shell and the image's own binary, in which many instances
+// start in the time that a container each would take to start one.
 type crowd struct {
 	testcontainers.Container
 	t *testing.T
@@ -61,7 +61,8 @@ func (c crowd) run(env map[string]string, script string) string {
 	return run.log
 }
 
-// command runs a command to its end. It may be called by a goroutine, which must not end the test.
+// command runs a command to its end. It may be called by a goroutine, which must not end
+// the test.
 func (c crowd) command(env map[string]string, command ...string) (result, error) {
 	var pairs []string
 	for name, value := range env {
@@ -75,7 +76,8 @@ func (c crowd) command(env map[string]string, command ...string) (result, error)
 	return result{code: code, log: string(output)}, err
 }
 
-// A hundred replicas start together, more than the server has room for. One of them upgrades, and all of them are content.
+// A hundred replicas start together, more than the server has room for. One of them
+// upgrades, and all of them are content.
 func TestHundredAtOnce(t *testing.T) {
 	const start = `
 		for i in {1..120}; do /pephub-migrate 2>/tmp/log.$i & pids[i]=$!; done
@@ -102,7 +104,8 @@ func TestHundredAtOnce(t *testing.T) {
 	}
 }
 
-// Whenever the program is killed, the database is as it was, or done, and whoever comes next finds no lock.
+// Whenever the program is killed, the database is as it was, or done, and whoever comes
+// next finds no lock.
 func TestKilledAtAnyMoment(t *testing.T) {
 	template := newDatabase(t, "pepdbagent-0.8.0.sql")
 	conn := connect(t, template)
@@ -153,7 +156,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 }
 
-// copyOf makes a database, named after the test, that is a copy of another to which nobody is connected.
+// copyOf makes a database, named after the test, that is a copy of another to which
+// nobody is connected.
 func copyOf(t *testing.T, template string) string {
 	t.Helper()
 	db := newDatabase(t)
@@ -163,7 +167,8 @@ func copyOf(t *testing.T, template string) string {
 	return db
 }
 
-// Whatever answers in PostgreSQL's place, the run gives up in time, in little memory, and says so in a few lines.
+// Whatever answers in PostgreSQL's place, the run gives up in time, in little memory, and
+// says so in a few lines.
 func TestHostileServers(t *testing.T) {
 	hostile, err := testcontainers.Run(context.Background(), "postgres:"+postgresVersion(),
 		testcontainers.WithFiles(testcontainers.ContainerFile{
@@ -181,7 +186,8 @@ func TestHostileServers(t *testing.T) {
 		t.Run(strconv.Itoa(port), func(t *testing.T) {
 			t.Parallel()
 			env := environment("x", "POSTGRES_HOST", "hostile", "POSTGRES_PORT", strconv.Itoa(port), "WAIT_TIMEOUT", "2s", "PGSSLMODE", "disable")
-			// The address space of a Go program is large from the start; what it makes of it is not.
+			// The address space of a Go program is large from the start; what it makes of
+			// it is not.
 			got := from.run(env, `
 				/pephub-migrate 2>&1 &
 				for _ in {1..20}; do sleep 0.1; grep VmHWM /proc/$!/status; done | sort | tail -1

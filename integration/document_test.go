@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// member is one member of a JSON object, in its place; a key may come twice. The value is canonical.
+// member is one member of a JSON object, in its place; a key may come twice. The value is
+// canonical.
 type member struct{ key, value string }
 
 // members returns the members of an object in their order, or none of what is no object.
@@ -51,8 +52,9 @@ func elements(t *testing.T, text string) []string {
 	return list
 }
 
-// canonical writes JSON without white space, and with keys in one spelling. Everything else stays as it is: the order of
-// keys, double ones, the digits of a number, the escapes in a string.
+// canonical writes JSON without white space, and with keys in one spelling. Everything
+// else stays as it is: the order of keys, double ones, the digits of a number, the
+// escapes in a string.
 func canonical(t *testing.T, text string) string {
 	t.Helper()
 	switch kindOf(text) {
@@ -107,7 +109,8 @@ func last(list []member, key string) (string, bool) {
 	return "", false
 }
 
-// textOf is what a column of text holds of a JSON value: no text can hold \u0000 or half a surrogate pair.
+// textOf is what a column of text holds of a JSON value: no text can hold \u0000 or half
+// a surrogate pair.
 func textOf(value string) string {
 	if value == "" || value == "null" {
 		return null
@@ -169,7 +172,8 @@ func nameColumn(config []member) string {
 
 var decimal = regexp.MustCompile(`^\d{1,9}$`)
 
-// records returns the rows of a table: a list of records, or an object of columns, whose rows have keys.
+// records returns the rows of a table: a list of records, or an object of columns, whose
+// rows have keys.
 func (d *document) records(table, name string) []string {
 	if kindOf(table) == '[' {
 		return elements(d.t, table)
@@ -211,8 +215,8 @@ func (d *document) records(table, name string) []string {
 	return records
 }
 
-// number puts keys that are the numbers from 0 on in their order, and reports whether they are. They are names if they are
-// what every row is called.
+// number puts keys that are the numbers from 0 on in their order, and reports whether
+// they are. They are names if they are what every row is called.
 func (d *document) number(keys []string, name func(key string) string) bool {
 	value := func(key string) int {
 		number, err := strconv.Atoi(key)
@@ -235,7 +239,8 @@ func (d *document) number(keys []string, name func(key string) string) bool {
 	return true
 }
 
-// fullConfig is the config with the document's own name and description where it has none.
+// fullConfig is the config with the document's own name and description where it has
+// none.
 func (d *document) fullConfig(description string) []member {
 	config := slices.Clone(d.config)
 	if _, ok := last(config, "name"); !ok {
@@ -290,7 +295,8 @@ func extra(list []member) []member {
 	return unknown
 }
 
-// odd reports whether there is more in the document than config, samples and subsamples can hold.
+// odd reports whether there is more in the document than config, samples and subsamples
+// can hold.
 func (d *document) odd(description string) bool {
 	keys := map[string]bool{}
 	for _, m := range d.members {

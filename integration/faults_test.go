@@ -117,7 +117,8 @@ const manySamples = `
 	SELECT json_build_object('sample_name', 's' || s), p, s, 's' || s FROM generate_series(1, 100) AS p, generate_series(1, 500) AS s;
 	SELECT setval('projects_id_seq', 100)`
 
-// What an operator has set for the role or the database holds for applications, not for an upgrade.
+// What an operator has set for the role or the database holds for applications, not for
+// an upgrade.
 func TestSettingsOfRoleAndDatabase(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.8.0.sql")
 	conn := connect(t, db)
@@ -161,8 +162,8 @@ func TestWaitingSaysForWhom(t *testing.T) {
 	run.end(20*time.Second).want(t, 0, fmt.Sprintf("pid=%d application_name=somebody since=", holder.PgConn().PID()))
 }
 
-// While a deployment is rolled back, an older image meets a newer database. The newer image has written down whether the
-// application beside the older one can work on it.
+// While a deployment is rolled back, an older image meets a newer database. The newer
+// image has written down whether the application beside the older one can work on it.
 func TestDeploymentIsRolledBack(t *testing.T) {
 	db := newDatabase(t)
 	migrate(t, environment(db)).want(t, 0)
@@ -185,7 +186,8 @@ func TestDeploymentIsRolledBack(t *testing.T) {
 	}
 }
 
-// While readers and writers use an old database, and one reads for long, the upgrade lets them by, and comes when it can.
+// While readers and writers use an old database, and one reads for long, the upgrade lets
+// them by, and comes when it can.
 func TestUpgradeUnderTraffic(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	long := connect(t, db)
@@ -226,7 +228,8 @@ func TestUpgradeUnderTraffic(t *testing.T) {
 	}
 }
 
-// replicated is a primary, known as one, with a database "hub" of pepdbagent 0.11.1, and its standby, known as two.
+// replicated is a primary, known as one, with a database "hub" of pepdbagent 0.11.1, and
+// its standby, known as two.
 type replicated struct {
 	t                *testing.T
 	primary, standby testcontainers.Container
@@ -303,7 +306,8 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-// A disk that is full in the middle of a step is a failure like any other: the database is as it was.
+// A disk that is full in the middle of a step is a failure like any other: the database
+// is as it was.
 func TestDiskFull(t *testing.T) {
 	ctx := context.Background()
 	small, err := startPostgres(ctx, "small", testcontainers.WithTmpfs(map[string]string{"/small": "size=48m,mode=1777"}))

@@ -11,7 +11,8 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// copyMigrations returns a copy of the repository's migrations/, all that is in it, which the image can read.
+// copyMigrations returns a copy of the repository's migrations/, all that is in it, which
+// the image can read.
 func copyMigrations(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -24,8 +25,8 @@ func copyMigrations(t *testing.T) string {
 	return dir
 }
 
-// writeStep adds one more step to the folder, which gives projects a column; up is what it does beside that. It returns its number
-// and its name.
+// writeStep adds one more step to the folder, which gives projects a column; up is what
+// it does beside that. It returns its number and its name.
 func writeStep(t *testing.T, dir, up string) (number int, name string) {
 	t.Helper()
 	steps := loadSteps(t)

@@ -9,13 +9,15 @@ import (
 	"strings"
 )
 
-// releases are the releases whose tables differ, by their files in testdata. The first makes the tables of step 1.
+// releases are the releases whose tables differ, by their files in testdata. The first
+// makes the tables of step 1.
 var releases = []string{
 	"0.2.3", "0.3.0", "0.4.0-init", "0.4.1", "0.4.2", "0.4.3", "0.6.0", "0.7.0", "0.8.0", "0.9.0", "0.10.0", "0.11.0",
 	"0.11.1", "0.12.3",
 }
 
-// generator writes the rows of a random database as SQL: what pepdbagent could have written, and what people could.
+// generator writes the rows of a random database as SQL: what pepdbagent could have
+// written, and what people could.
 type generator struct {
 	*rand.Rand
 	step    int  // whose tables the rows are for
@@ -27,8 +29,8 @@ type generator struct {
 	samples map[int][]int   // the ids of the samples of each project
 }
 
-// generate returns the rows of a random database, for the tables of a step. They can be taken back as far as to the step
-// lowest, which has jsonb before step 5.
+// generate returns the rows of a random database, for the tables of a step. They can be
+// taken back as far as to the step lowest, which has jsonb before step 5.
 func generate(step int, seed uint64, lowest int) string {
 	g := &generator{
 		Rand: rand.New(rand.NewPCG(seed, uint64(step))), step: step, jsonb: lowest < 5,
@@ -66,7 +68,8 @@ func generate(step int, seed uint64, lowest int) string {
 	return g.sql.String()
 }
 
-// insert writes a row. A nil is NULL; the columns are named as in SQL, separated by commas.
+// insert writes a row. A nil is NULL; the columns are named as in SQL, separated by
+// commas.
 func (g *generator) insert(table, columns string, values ...any) {
 	var literals []string
 	for _, value := range values {
@@ -93,7 +96,8 @@ func literal(value any) string {
 	}
 }
 
-// id returns the next id of a table; now and then one is left out, as a deleted row leaves it.
+// id returns the next id of a table; now and then one is left out, as a deleted row
+// leaves it.
 func (g *generator) id(table string) int {
 	g.ids[table] += 1 + g.IntN(3)/2
 	return g.ids[table]
@@ -126,7 +130,8 @@ func (g *generator) word() string {
 	return g.one("pep", "geo", "gse1", "a-b_c", "näme", "x.y", "n 1", "日本", "42").(string) + strconv.Itoa(g.IntN(5))
 }
 
-// jsonText is a JSON string; what jsonb cannot hold is left out of a document that is jsonb.
+// jsonText is a JSON string; what jsonb cannot hold is left out of a document that is
+// jsonb.
 func (g *generator) jsonText() string {
 	text := encode(g.text())
 	if g.oneIn(4) {
@@ -240,7 +245,8 @@ func (g *generator) makeOrphan() {
 	g.insert("samples", columns, values...)
 }
 
-// config is what 0.5 and newer keep of a project's file. Before 0.7 its name is not always the project's.
+// config is what 0.5 and newer keep of a project's file. Before 0.7 its name is not
+// always the project's.
 func (g *generator) config(name string) string {
 	var members []string
 	for range g.IntN(4) {
@@ -315,7 +321,8 @@ func (g *generator) guid(sample int) string {
 	return fmt.Sprintf("%08x-0000-4000-8000-%012x", g.step, sample)
 }
 
-// rowNumber leaves gaps, and now and then gives two samples one number. From 0.9 on nobody reads it.
+// rowNumber leaves gaps, and now and then gives two samples one number. From 0.9 on
+// nobody reads it.
 func (g *generator) rowNumber(position int) int {
 	if g.step >= 10 {
 		return g.IntN(3)
@@ -432,7 +439,8 @@ func (g *generator) tables() string {
 	return "[" + strings.Join(list, ", ") + "]"
 }
 
-// table is a list of records, as 0.4.3 writes it, or an object of columns, as releases before do.
+// table is a list of records, as 0.4.3 writes it, or an object of columns, as releases
+// before do.
 func (g *generator) table() string {
 	if g.oneIn(8) {
 		return g.one("[]", "{}").(string)
@@ -489,7 +497,8 @@ func (g *generator) made() []int {
 	return ids
 }
 
-// makeForks makes projects forks of others; a fork of a fork and a deleted origin come about by themselves.
+// makeForks makes projects forks of others; a fork of a fork and a deleted origin come
+// about by themselves.
 func (g *generator) makeForks() {
 	made := g.made()
 	for _, project := range made {
@@ -544,7 +553,8 @@ func (g *generator) makeHistory() {
 	}
 }
 
-// name returns a user and a name for something of a kind, and whether it is the first of that name.
+// name returns a user and a name for something of a kind, and whether it is the first of
+// that name.
 func (g *generator) name(kind string) (namespace, name string, fresh bool) {
 	namespace, name = g.users[g.IntN(len(g.users))], g.word()
 	full := kind + " " + namespace + "/" + name
@@ -553,7 +563,8 @@ func (g *generator) name(kind string) (namespace, name string, fresh bool) {
 	return namespace, name, fresh
 }
 
-// makeSchemas writes schemas as 0.11 keeps them, in groups, and links projects to them: by id, by text, by both.
+// makeSchemas writes schemas as 0.11 keeps them, in groups, and links projects to them:
+// by id, by text, by both.
 func (g *generator) makeSchemas() {
 	paths := map[int]string{}
 	for range g.IntN(6) {

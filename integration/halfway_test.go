@@ -19,7 +19,8 @@ import (
 	"pephub-migrate/migrations"
 )
 
-// statementOn finds the table, or what belongs to it, that a statement of a pg_dump is about.
+// statementOn finds the table, or what belongs to it, that a statement of a pg_dump is
+// about.
 var statementOn = regexp.MustCompile(
 	`^(?:CREATE TABLE|CREATE TYPE|CREATE SEQUENCE|ALTER TABLE ONLY|ALTER SEQUENCE|CREATE INDEX \w+ ON) (\w+?)(?:_id_seq)?\b`)
 
@@ -41,7 +42,8 @@ func dumped(t *testing.T, release string) iter.Seq2[string, string] {
 	}
 }
 
-// startNewer does what a newer pepdbagent does when it starts on the database: it adds the tables that are missing.
+// startNewer does what a newer pepdbagent does when it starts on the database: it adds
+// the tables that are missing.
 func startNewer(t *testing.T, conn *pgx.Conn, release string) {
 	t.Helper()
 	there := map[string]bool{}
@@ -58,8 +60,8 @@ func startNewer(t *testing.T, conn *pgx.Conn, release string) {
 	}
 }
 
-// What create_all of a newer release makes of an older database, in every combination in which it gets as far as that. The
-// rows are random.
+// What create_all of a newer release makes of an older database, in every combination in
+// which it gets as far as that. The rows are random.
 func TestNewerApplicationWasStarted(t *testing.T) {
 	for base, chains := range map[string][]string{
 		"0.6.0":  {"0.7.0", "0.8.0", "0.9.0", "0.10.0", "0.11.0", "0.11.1", "0.12.3", "0.7.0 0.9.0"},
@@ -86,7 +88,8 @@ func TestNewerApplicationWasStarted(t *testing.T) {
 	}
 }
 
-// Somebody stamped a half-way database by hand, for Alembic or for this program: the shape decides.
+// Somebody stamped a half-way database by hand, for Alembic or for this program: the
+// shape decides.
 func TestStampedByHand(t *testing.T) {
 	for name, stamp := range map[string]string{
 		"0.11.1":   "INSERT INTO alembic_version VALUES ('44cb1e7a80de')",
@@ -110,8 +113,8 @@ func TestStampedByHand(t *testing.T) {
 	}
 }
 
-// Whoever gets 0.12 to work on the tables of 0.11 has projects whose schema nobody can tell: they are named, and left alone
-// until somebody decides for what 0.11 has.
+// Whoever gets 0.12 to work on the tables of 0.11 has projects whose schema nobody can
+// tell: they are named, and left alone until somebody decides for what 0.11 has.
 func TestUndecidedSchemas(t *testing.T) {
 	const written = `
 		INSERT INTO schema_records VALUES (1, 'geo', 'new', '', '', '', false, now());
@@ -182,7 +185,8 @@ func TestLeftoverType(t *testing.T) {
 	wantNewest(t, db)
 }
 
-// An archive that an earlier upgrade left in a database that was restored since is put aside, not mixed in.
+// An archive that an earlier upgrade left in a database that was restored since is put
+// aside, not mixed in.
 func TestStaleArchive(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	conn := connect(t, db)
@@ -227,7 +231,8 @@ func TestMissingIndexes(t *testing.T) {
 	}
 }
 
-// runUntilItWaits starts a run and returns when it waits for a lock. Its end is sent to the channel.
+// runUntilItWaits starts a run and returns when it waits for a lock. Its end is sent to
+// the channel.
 func runUntilItWaits(t *testing.T, conn, observer *pgx.Conn, cfg config.Config) <-chan error {
 	t.Helper()
 	done := make(chan error, 1)
@@ -243,7 +248,8 @@ func runUntilItWaits(t *testing.T, conn, observer *pgx.Conn, cfg config.Config) 
 	return done
 }
 
-// What a newer application is about to write into a table of its own is seen before that table makes way.
+// What a newer application is about to write into a table of its own is seen before that
+// table makes way.
 func TestTableIsFilledMeanwhile(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	application, conn, observer := connect(t, db), connect(t, db), connect(t, db)
@@ -257,7 +263,8 @@ func TestTableIsFilledMeanwhile(t *testing.T) {
 	wantRows(t, db, "SELECT name FROM schema_records", "x")
 }
 
-// A session that reads a table and then writes to it must not find that the program has done the same with its locks.
+// A session that reads a table and then writes to it must not find that the program has
+// done the same with its locks.
 func TestMissingIndexesMakeNoDeadlock(t *testing.T) {
 	for name, prepare := range map[string]string{
 		"own trigger": `CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
@@ -290,8 +297,9 @@ func TestPlanPassesOverIndexOfLaterStep(t *testing.T) {
 	}
 }
 
-// What create_all makes of a release lacks the indexes that only this program makes. If its new tables are filled, it is no half-way
-// database of the release before; if they are empty it is, and the step has still to fill them.
+// What create_all makes of a release lacks the indexes that only this program makes. If
+// its new tables are filled, it is no half-way database of the release before; if they
+// are empty it is, and the step has still to fill them.
 func TestNextReleaseMadeItself(t *testing.T) {
 	fsys := copySteps(t)
 	last := lastStep(t)

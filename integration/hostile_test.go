@@ -17,7 +17,8 @@ import (
 	"pephub-migrate/migrations"
 )
 
-// names returns every word in the program's SQL and Go that may be the name of a function.
+// names returns every word in the program's SQL and Go that may be the name of a
+// function.
 func functionNames(t *testing.T) string {
 	t.Helper()
 	words := map[string]bool{}
@@ -71,8 +72,8 @@ func wantNoCalls(t *testing.T, db string) {
 	wantRows(t, db, "SELECT is_called::text FROM public.planted_calls", "false")
 }
 
-// hostile makes a database whose tables belong to one role, and in whose schemas others may make what they like. It
-// returns the owner and the other role.
+// hostile makes a database whose tables belong to one role, and in whose schemas others
+// may make what they like. It returns the owner and the other role.
 func hostile(t *testing.T, release string) (db, owner, mallory string) {
 	t.Helper()
 	db = newDatabase(t, "pepdbagent-"+release+".sql")
@@ -92,8 +93,9 @@ func hostile(t *testing.T, release string) (db, owner, mallory string) {
 	return db, owner, mallory
 }
 
-// Whatever others plant is not called by a role that can do more than they can: it is refused by name where a step would
-// call it, and nobody looks for it where there is nothing to do.
+// Whatever others plant is not called by a role that can do more than they can: it is
+// refused by name where a step would call it, and nobody looks for it where there is
+// nothing to do.
 func TestPlantedCodeDoesNotRun(t *testing.T) {
 	paths := []string{
 		`"$user", public`, // with a schema that is named as the role

@@ -36,16 +36,18 @@ func newDatabaseWith(t *testing.T, options string, files ...string) string {
 	return name
 }
 
-// encodings are those of the databases below, by the options that make one. UTF8 has every character, LATIN1 those below
-// U+0100, and SQL_ASCII is not known to have any above U+007F.
+// encodings are those of the databases below, by the options that make one. UTF8 has
+// every character, LATIN1 those below U+0100, and SQL_ASCII is not known to have any
+// above U+007F.
 var encodings = map[string]string{
 	"UTF8":      "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'",
 	"LATIN1":    "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'",
 	"SQL_ASCII": "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'",
 }
 
-// escaped are members by the name "{{name}}", with the text that a column of each encoding can hold. The one of LATIN1 is
-// that of UTF8 unless it is given, and that of SQL_ASCII is that of LATIN1.
+// escaped are members by the name "{{name}}", with the text that a column of each
+// encoding can hold. The one of LATIN1 is that of UTF8 unless it is given, and that of
+// SQL_ASCII is that of LATIN1.
 var escaped = []struct{ json, utf8, latin1, ascii string }{
 	{json: `{"{{name}}": "plain", "note": "\u2014"}`, utf8: "plain"},
 	{`{"{{name}}": "a\u2014b\u00e9", "x": 1}`, "a—bé", "abé", "ab"},
@@ -83,8 +85,9 @@ func wantEscaped(encoding, name, spelled string) (documents, texts []string) {
 	return documents, texts
 }
 
-// Of a document only that member is decoded that becomes a column, and of that only what the encoding has; the document
-// itself stays as it is, byte for byte, up and down and up again.
+// Of a document only that member is decoded that becomes a column, and of that only what
+// the encoding has; the document itself stays as it is, byte for byte, up and down and up
+// again.
 func TestEscapesThatTheEncodingLacks(t *testing.T) {
 	for encoding, options := range encodings {
 		t.Run("samples "+encoding, func(t *testing.T) {
@@ -92,7 +95,8 @@ func TestEscapesThatTheEncodingLacks(t *testing.T) {
 			db := newDatabaseWith(t, options, "pepdbagent-0.6.0.sql")
 			conn := connect(t, db)
 			documents, names := wantEscaped(encoding, "sample_name", `s\u0061mple_name`)
-			// A column of the project's own, of whose name LATIN1 has the second half, and one that differs in the first.
+			// A column of the project's own, of whose name LATIN1 has the second half,
+			// and one that differs in the first.
 			documents = append(documents,
 				`{"sample_name": "not this", "\u6c34\u00e9": "nor this", "\u540d\u00e9": "own", "n": "\u2014"}`,
 				`{"\u00e9": "not this"}`, `{"n": "\u2014", "\\u540d\u00e9": "not this"}`)
@@ -194,7 +198,8 @@ func TestEscapesThatTheEncodingLacks(t *testing.T) {
 			wantRows(t, db, "SELECT sample::text FROM samples ORDER BY id",
 				`{"sample_name": "\u2014", "x\u2014": "\\u2014"}`, `{"sample_name": "b", "x\u2014": "\u0000"}`, `{"a": "\u2014"}`)
 			wantRows(t, db, "SELECT subsample::text FROM subsamples", `{"sample_name": "\u2014"}`)
-			// The description is in no column, since no column can hold it: nor the config, whose own is another.
+			// The description is in no column, since no column can hold it: nor the
+			// config, whose own is another.
 			wantRows(t, db, "SELECT project_id || ' ' || lossy FROM archived_project_values", "2 false")
 			if err := move(t, migrations.FS, db, config.Down, 6); err != nil {
 				t.Fatal(err)
@@ -207,7 +212,8 @@ func TestEscapesThatTheEncodingLacks(t *testing.T) {
 	}
 }
 
-// clientEncoding is that in which a test reads texts: no bytes are known to be characters in SQL_ASCII.
+// clientEncoding is that in which a test reads texts: no bytes are known to be characters
+// in SQL_ASCII.
 func clientEncoding(encoding string) string {
 	if encoding == "LATIN1" {
 		return "UTF8"
@@ -215,7 +221,8 @@ func clientEncoding(encoding string) string {
 	return encoding
 }
 
-// Step 7 makes ids unique, which they need not have been: the next one is free, and a run that fails has taken none.
+// Step 7 makes ids unique, which they need not have been: the next one is free, and a run
+// that fails has taken none.
 func TestNextProjectHasAFreeId(t *testing.T) {
 	for name, test := range map[string]struct{ prepare, want string }{
 		"never used":   {"SELECT", "10"},
@@ -270,7 +277,8 @@ func moveWithNotices(t *testing.T, db, action string, target int) (notices []str
 	return notices
 }
 
-// Users of one namespace become one, and what they and their stars were is kept; it is not undone.
+// Users of one namespace become one, and what they and their stars were is kept; it is
+// not undone.
 func TestUsersThatBecomeOneAreKept(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.8.0.sql")
 	conn := connect(t, db)
@@ -304,8 +312,8 @@ func TestUsersThatBecomeOneAreKept(t *testing.T) {
 	wantRows(t, db, stars, "1 1 2024-02-01", "1 2 2024-03-01", "1 3 2024-04-01", "3 1 2024-05-01")
 }
 
-// The row numbers of 0.9 are kept where the list of a project's samples does not give the same order; the way back gives
-// them back.
+// The row numbers of 0.9 are kept where the list of a project's samples does not give the
+// same order; the way back gives them back.
 func TestRowNumbersThatTheListDoesNotSay(t *testing.T) {
 	for name, test := range map[string]struct {
 		alter string // of the samples 1 to 4 of project 1, which are a list in this order
@@ -445,7 +453,8 @@ func keyedTables() (tables []struct {
 	return tables
 }
 
-// A schema that is younger than the project's last update is not the one that its text means.
+// A schema that is younger than the project's last update is not the one that its text
+// means.
 func TestYoungerSchemaIsAnother(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.11.1.sql")
 	conn := connect(t, db)
@@ -470,7 +479,8 @@ func TestYoungerSchemaIsAnother(t *testing.T) {
 	wantRows(t, db, "SELECT count(*)::text FROM archived_project_pep_schemas WHERE pep_schema = 'a/s'", "6")
 }
 
-// lowered are names as people wrote them before 0.4, and what Python's str.lower() makes of them.
+// lowered are names as people wrote them before 0.4, and what Python's str.lower() makes
+// of them.
 var lowered = map[string]string{
 	"LAB": "lab", "INFECTION": "infection", "Ärzte": "ärzte", "İstanbul": "i̇stanbul", "IŞIK": "işik", "ΣΊΣΥΦΟΣ": "σίσυφος",
 	"Σ": "σ", "ΑΣ.Β": "ασ.β", "ǅ": "ǆ", "ẞ": "ß", "𐐀": "𐐨", "Жук": "жук", "ı": "ı", "already": "already", "日本": "日本",
@@ -516,7 +526,8 @@ func TestNamesInAnyLocale(t *testing.T) {
 	}
 }
 
-// Where the server cannot tell what a name is in lower case, it is named; one of ASCII is no matter.
+// Where the server cannot tell what a name is in lower case, it is named; one of ASCII is
+// no matter.
 func TestNamesThatNobodyKnowsInLowerCase(t *testing.T) {
 	insert := func(t *testing.T, conn *pgx.Conn, names ...string) {
 		t.Helper()
@@ -564,7 +575,8 @@ func TestNamesThatNobodyKnowsInLowerCase(t *testing.T) {
 	})
 }
 
-// A name that was archived in another lower case, or whose project has another by now, does not come back, and stays archived.
+// A name that was archived in another lower case, or whose project has another by now,
+// does not come back, and stays archived.
 func TestNamesThatDoNotComeBackAreKept(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.3.0.sql")
 	conn := connect(t, db)
@@ -582,7 +594,8 @@ func TestNamesThatDoNotComeBackAreKept(t *testing.T) {
 	wantRows(t, db, "SELECT project_id || ' ' || name FROM archived_project_names ORDER BY project_id", "2 P2", "3 P3")
 }
 
-// Where a publication has all tables, no row can be changed in one without a key: neither in an archive nor in a helper.
+// Where a publication has all tables, no row can be changed in one without a key: neither
+// in an archive nor in a helper.
 func TestPublicationOfAllTables(t *testing.T) {
 	for release, files := range map[string][]string{
 		"0.2.3":  {"rows-0.2.sql"},
@@ -625,7 +638,8 @@ func TestPublicationOfAllTables(t *testing.T) {
 	}
 }
 
-// Every archive has a key from the moment on that it is made, and the way back needs none in an archive of an earlier build.
+// Every archive has a key from the moment on that it is made, and the way back needs none
+// in an archive of an earlier build.
 func TestArchivesWithoutKeys(t *testing.T) {
 	archives := 0
 	for _, release := range []string{"0.2.3", "0.8.0", "0.9.0", "0.11.1"} {
@@ -664,7 +678,8 @@ func TestArchivesWithoutKeys(t *testing.T) {
 	}
 }
 
-// Rows of an operator's own tables that inherit from PEPhub's are none of a step's business.
+// Rows of an operator's own tables that inherit from PEPhub's are none of a step's
+// business.
 func TestStepsReadNoChildren(t *testing.T) {
 	var tables []string
 	for _, step := range loadSteps(t) {
@@ -694,7 +709,8 @@ func TestStepsReadNoChildren(t *testing.T) {
 	}
 }
 
-// Step 10 leaves foreign keys of others alone: who has not set them aside learns it before a row is touched.
+// Step 10 leaves foreign keys of others alone: who has not set them aside learns it
+// before a row is touched.
 func TestStep10LeavesForeignKeysOfOthersAlone(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.8.0.sql")
 	conn := connect(t, db)

@@ -18,9 +18,11 @@ import (
 	"pephub-migrate/migrations"
 )
 
-// What a step after the one described brings, no release has filled, and content.go does not know. So it is filled by what the
-// catalogs say of it, and held against itself, row by row: there and back again, nothing is lost unless it is said. Steps 13 and
-// 15 stand this too; 14 and those before 13 have their reasons to give back something else than what was there.
+// What a step after the one described brings, no release has filled, and content.go does
+// not know. So it is filled by what the catalogs say of it, and held against itself, row
+// by row: there and back again, nothing is lost unless it is said. Steps 13 and 15 stand
+// this too; 14 and those before 13 have their reasons to give back something else than
+// what was there.
 func TestLaterSteps(t *testing.T) {
 	for _, from := range []int{12, 14} {
 		for seed := range 2 + *rounds {
@@ -40,7 +42,8 @@ func TestLaterSteps(t *testing.T) {
 	}
 }
 
-// severalLines makes one text in two more of a text than the generator does, where nothing but people read it.
+// severalLines makes one text in two more of a text than the generator does, where
+// nothing but people read it.
 const severalLines = `
 	DO $$
 	DECLARE
@@ -64,8 +67,8 @@ func mustMove(t *testing.T, conn *pgx.Conn, cfg config.Config) {
 	}
 }
 
-// thereAndBack goes from the step below up to a step and back, with what was there, and with more than that. It ends at the step,
-// with all of it filled.
+// thereAndBack goes from the step below up to a step and back, with what was there, and
+// with more than that. It ends at the step, with all of it filled.
 func thereAndBack(t *testing.T, conn *pgx.Conn, db string, step int) {
 	up, down := config.Config{Action: config.Up, Target: step}, config.Config{Action: config.Down, Target: step - 1}
 	before := readTables(t, conn)
@@ -101,7 +104,8 @@ func thereAndBack(t *testing.T, conn *pgx.Conn, db string, step int) {
 	}
 }
 
-// tables are all rows of all tables, and where every sequence is. The order of neither rows nor columns matters.
+// tables are all rows of all tables, and where every sequence is. The order of neither
+// rows nor columns matters.
 type tables map[string]tableRows
 
 // tableRows are the values of each row by column, as text.
@@ -172,8 +176,8 @@ func sameTables(t *testing.T, why string, want, got tables) {
 	}
 }
 
-// untouched leaves, of a database at the step below, the columns that a step has not moved: what is in them before it, and
-// in plain, after it.
+// untouched leaves, of a database at the step below, the columns that a step has not
+// moved: what is in them before it, and in plain, after it.
 func untouched(before, plain, all tables) tables {
 	left := tables{}
 	for name, rows := range before {
@@ -203,7 +207,8 @@ type newColumn struct {
 	required   bool
 }
 
-// newColumns returns those columns that were not there before, by their tables. Some fill themselves.
+// newColumns returns those columns that were not there before, by their tables. Some fill
+// themselves.
 func newColumns(t *testing.T, conn *pgx.Conn, before tables) map[string][]newColumn {
 	t.Helper()
 	list := map[string][]newColumn{}
@@ -240,7 +245,8 @@ func newColumns(t *testing.T, conn *pgx.Conn, before tables) map[string][]newCol
 	return list
 }
 
-// fillNew writes to whatever was not there before; a text ends with that. Every fourth row keeps its defaults.
+// fillNew writes to whatever was not there before; a text ends with that. Every fourth
+// row keeps its defaults.
 func fillNew(t *testing.T, conn *pgx.Conn, before tables, text string) {
 	t.Helper()
 	columns := newColumns(t, conn, before)
@@ -310,7 +316,8 @@ func insertRows(t *testing.T, conn *pgx.Conn, attempt func(string) error, table 
 	return err
 }
 
-// value is an expression for the value of a column in the row with a number: the first text that its type takes.
+// value is an expression for the value of a column in the row with a number: the first
+// text that its type takes.
 func (c newColumn) value(t *testing.T, attempt func(string) error, i int, text string) string {
 	t.Helper()
 	if c.parent != "" {

@@ -1,5 +1,5 @@
-// Package integration holds the tests of the image: they build it, give it an environment and a real PostgreSQL
-// server, and expect an exit code, a line of log and a database.
+// Package integration holds the tests of the image: they build it, give it an environment
+// and a real PostgreSQL server, and expect an exit code, a line of log and a database.
 package integration
 
 import (
@@ -23,12 +23,13 @@ import (
 	"github.com/testcontainers/testcontainers-go/wait"
 )
 
-// image is what this run builds and tests: another run on the same Docker has one of its own.
+// image is what this run builds and tests: another run on the same Docker has one of its
+// own.
 var image = fmt.Sprintf("pephub-migrate:test-%d", os.Getpid())
 
 const (
-	// superuser's password has every kind of character that a shell, a URL or libpq could stumble over. No log may
-	// hold it.
+	// superuser's password has every kind of character that a shell, a URL or libpq could
+	// stumble over. No log may hold it.
 	superuser = "postgres"
 	password  = `s3cr3t p@ss/w:rd'%41"\ #?&=é`
 )
@@ -75,7 +76,8 @@ type silence struct{}
 
 func (silence) Printf(string, ...any) {}
 
-// start builds the image and starts the server. What it returns first undoes it, even after an error.
+// start builds the image and starts the server. What it returns first undoes it, even
+// after an error.
 func start(ctx context.Context, provider *testcontainers.DockerProvider) (stop func(), err error) {
 	stop = func() {}
 	repository, tag, _ := strings.Cut(image, ":")
@@ -125,7 +127,8 @@ func postgresVersion() string {
 	return "17"
 }
 
-// newDatabase makes a database, named after the test, and runs the files of testdata in it.
+// newDatabase makes a database, named after the test, and runs the files of testdata in
+// it.
 func newDatabase(t testing.TB, files ...string) string {
 	t.Helper()
 	return newDatabaseNamed(t, "", files...)
@@ -209,7 +212,8 @@ func readFile(t testing.TB, path string) string {
 	return string(content)
 }
 
-// environment leads to a database on the server; more is set on top, and a variable set to "" is taken out.
+// environment leads to a database on the server; more is set on top, and a variable set
+// to "" is taken out.
 func environment(database string, more ...string) map[string]string {
 	env := map[string]string{
 		"POSTGRES_HOST": "db", "POSTGRES_DB": database, "POSTGRES_USER": superuser, "POSTGRES_PASSWORD": password,
@@ -283,7 +287,8 @@ func ended(ctx context.Context, run testcontainers.Container, code int) (result,
 	return result{code: code, log: string(output)}, err
 }
 
-// want fails the test unless the run ended with that code and said all of that, and no secret.
+// want fails the test unless the run ended with that code and said all of that, and no
+// secret.
 func (r result) want(t *testing.T, code int, log ...string) {
 	t.Helper()
 	for _, secret := range []string{password, url.QueryEscape(password), url.PathEscape(password), otherPassword} {

@@ -14,7 +14,8 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// Whatever stands behind the image's name, an old database is as it was, unless it is a plain run.
+// Whatever stands behind the image's name, an old database is as it was, unless it is a
+// plain run.
 func TestArgumentsOfTheImage(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	before := dump(t, db)
@@ -57,7 +58,8 @@ func TestEmptyIsRefused(t *testing.T) {
 	migrate(t, environment(db, "MIGRATE_EMPTY", "refuse")).want(t, 0, "nothing to do")
 }
 
-// What goes wrong says what to do about it, in words that name the variable, the host or the schema.
+// What goes wrong says what to do about it, in words that name the variable, the host or
+// the schema.
 func TestMessages(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	conn := connect(t, db)

@@ -16,8 +16,9 @@ import (
 	"pephub-migrate/migrations"
 )
 
-// plantSQL makes an overload of every function and operator of PostgreSQL's by these names, and those of CVE-2018-1058, whose
-// types fit a catalog's columns better. Each counts its calls, which a rollback does not undo.
+// plantSQL makes an overload of every function and operator of PostgreSQL's by these
+// names, and those of CVE-2018-1058, whose types fit a catalog's columns better. Each
+// counts its calls, which a rollback does not undo.
 const plantSQL = `
 	DO $do$
 	DECLARE
@@ -62,7 +63,8 @@ const plantSQL = `
 	END
 	$do$`
 
-// Whatever others have put where the names of a session lead, a superuser who looks runs none of it.
+// Whatever others have put where the names of a session lead, a superuser who looks runs
+// none of it.
 func TestLooksRunNothingPlanted(t *testing.T) {
 	for name, files := range map[string][]string{"at the newest step": nil, "at an older step": v0111} {
 		t.Run(name, func(t *testing.T) {

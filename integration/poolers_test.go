@@ -13,7 +13,8 @@ import (
 	"github.com/testcontainers/testcontainers-go/wait"
 )
 
-// pooler is a program between the image and the server, as Debian has it in one of its releases.
+// pooler is a program between the image and the server, as Debian has it in one of its
+// releases.
 type pooler struct {
 	suite   string
 	program string
@@ -22,8 +23,9 @@ type pooler struct {
 	starts  string // what its log says when it is ready
 }
 
-// Every pooler knows the roles pooled, with its password, and stale, with one that is not the server's; every database that there is,
-// and a database "down", behind which there is no server.
+// Every pooler knows the roles pooled, with its password, and stale, with one that is not
+// the server's; every database that there is, and a database "down", behind which there
+// is no server.
 const (
 	pgbouncer = `
 [databases]
@@ -128,8 +130,9 @@ func (p pooler) start(t *testing.T, name, database string) string {
 	return host
 }
 
-// Behind a pooler every transaction may be another session: nothing of a run may stay in one. And what a pooler says instead of letting
-// the client in leads to the right exit code.
+// Behind a pooler every transaction may be another session: nothing of a run may stay in
+// one. And what a pooler says instead of letting the client in leads to the right exit
+// code.
 func TestPoolers(t *testing.T) {
 	admin := connect(t, "postgres")
 	execute(t, admin, "CREATE ROLE pooled SUPERUSER LOGIN PASSWORD '"+otherPassword+"'; CREATE ROLE stale LOGIN PASSWORD 'another'")

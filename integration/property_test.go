@@ -18,8 +18,8 @@ import (
 
 var rounds = flag.Uint64("rounds", 1, "how many random databases of each release to upgrade")
 
-// Whatever a database of any release holds, the newest holds it too; so does the older one after the way back, and the
-// newest after another way up.
+// Whatever a database of any release holds, the newest holds it too; so does the older
+// one after the way back, and the newest after another way up.
 func TestRandomDatabases(t *testing.T) {
 	for i, release := range releases {
 		step := i + 1
@@ -48,8 +48,9 @@ func TestRandomDatabases(t *testing.T) {
 	}
 }
 
-// The way back to any step, from any other, keeps what that step can hold, and loses nothing else unless it is told to. Below
-// step 3, where names have upper case and 0.1 has one date only, TestRandomDatabases must do.
+// The way back to any step, from any other, keeps what that step can hold, and loses
+// nothing else unless it is told to. Below step 3, where names have upper case and 0.1
+// has one date only, TestRandomDatabases must do.
 func TestRandomWaysBack(t *testing.T) {
 	for target := 3; target < len(releases); target++ {
 		for seed := range *rounds {
@@ -91,15 +92,17 @@ func held(c content, step int) content {
 	return c
 }
 
-// lostBelow are the kinds of facts of which an older step can hold a part only, and the first step that holds them all.
+// lostBelow are the kinds of facts of which an older step can hold a part only, and the
+// first step that holds them all.
 var lostBelow = map[string]int{
 	"name of sample": 8, "date of project": 7, "date of sample": 10, "number of stars": 10, "star": 9, "user": 8, "config": 8, "fork": 8, "pop": 8, "orphan": 7,
 	"id of sample": 7, "id of subsample": 7, "schema": 14, "version": 14, "tag": 14, "group": 14, "link": 14, "text of schema": 14,
 	"sequence of schemas": 14,
 }
 
-// restorable leaves out what a way back to a step cannot bring back: the guids that the releases before 0.9 do not have,
-// the way in which a document is put together, and, where it is jsonb, what jsonb makes of it.
+// restorable leaves out what a way back to a step cannot bring back: the guids that the
+// releases before 0.9 do not have, the way in which a document is put together, and,
+// where it is jsonb, what jsonb makes of it.
 func restorable(t *testing.T, c content, step int) content {
 	t.Helper()
 	c = maps.Clone(c)
@@ -121,8 +124,9 @@ func restorable(t *testing.T, c content, step int) content {
 	return c
 }
 
-// asJSONB writes the JSON at the end of a line as jsonb would keep it: of two equal keys the last, in an order of its own,
-// numbers by their value, and characters without their escapes.
+// asJSONB writes the JSON at the end of a line as jsonb would keep it: of two equal keys
+// the last, in an order of its own, numbers by their value, and characters without their
+// escapes.
 func asJSONB(t *testing.T, line string) string {
 	t.Helper()
 	for i := range line {

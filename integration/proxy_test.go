@@ -99,7 +99,8 @@ func (p *proxy) close() {
 	}
 }
 
-// carry copies until an end is closed, or the connection is not to go on, and closes both.
+// carry copies until an end is closed, or the connection is not to go on, and closes
+// both.
 func (p *proxy) carry(number int, from, to net.Conn, filter filter) {
 	buffer := make([]byte, 32<<10)
 	for {
@@ -210,8 +211,9 @@ func (r through) url() string {
 	return address.String()
 }
 
-// A connection that is lost, wherever that is, is made anew, and whatever had become of the upgrade is found out: after a lost
-// COMMIT there is everything left to do, after a lost answer nothing.
+// A connection that is lost, wherever that is, is made anew, and whatever had become of
+// the upgrade is found out: after a lost COMMIT there is everything left to do, after a
+// lost answer nothing.
 func TestConnectionIsCut(t *testing.T) {
 	whole := &cutter{}
 	db := newDatabase(t, v0111...)

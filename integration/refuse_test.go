@@ -169,7 +169,8 @@ func TestUnrecognised(t *testing.T) {
 	}
 }
 
-// A view of the operator's own keeps the step from dropping what it shows, and is named before anything is done.
+// A view of the operator's own keeps the step from dropping what it shows, and is named
+// before anything is done.
 func TestViewOfWhatGoes(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	migrate(t, environment(db, "MIGRATE_TARGET", "13")).want(t, 0, "now it is on record")
@@ -194,7 +195,8 @@ func TestFailingStep(t *testing.T) {
 	wantUnchanged(t, db, before)
 }
 
-// The outcome is left for Kubernetes, if it is there to read it; and the log can be for a collector.
+// The outcome is left for Kubernetes, if it is there to read it; and the log can be for a
+// collector.
 func TestTerminationMessage(t *testing.T) {
 	// Root may open the pipe that is the standard output of a container.
 	asRoot := testcontainers.WithConfigModifier(func(config *container.Config) { config.User = "0" })
@@ -214,8 +216,8 @@ func TestBlockedAfterSomeSteps(t *testing.T) {
 	t.Logf("it took %s", time.Since(start))
 }
 
-// Replicas that wait for each other's turn are no progress while the one with the lock waits for a session that never
-// lets go of a table.
+// Replicas that wait for each other's turn are no progress while the one with the lock
+// waits for a session that never lets go of a table.
 func TestBlockedByAnotherSession(t *testing.T) {
 	db := newDatabase(t, v0111...)
 	blocker := connect(t, db)

@@ -30,7 +30,8 @@ func TestUpgradeFromDocuments(t *testing.T) {
 				`2 {"name": "named", "description": "only here"}`,
 				`4 {"name": "none", "description": null}`,
 			},
-			// jsonb has lost the order of the rows for ever, but for the length of their keys.
+			// jsonb has lost the order of the rows for ever, but for the length of their
+			// keys.
 			samples: []string{
 				`1 1 b {"x": 1.0, "sample_name": "b"}`,
 				`1 2 a {"x": null, "sample_name": "a"}`,
@@ -109,8 +110,8 @@ func TestUpgradeFromDocuments(t *testing.T) {
 	}
 }
 
-// A table without a column of names has them as the keys of its rows, even where they look like numbers; and a wide one
-// takes no longer than a narrow one with as many cells.
+// A table without a column of names has them as the keys of its rows, even where they
+// look like numbers; and a wide one takes no longer than a narrow one with as many cells.
 func TestKeysOfRows(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.4.2.sql")
 	execute(t, connect(t, db), `
@@ -139,7 +140,8 @@ func TestKeysOfRows(t *testing.T) {
 	wantRows(t, db, "SELECT count(*) || ' ' || count(DISTINCT sample_name) FROM samples WHERE project_id = 4", "2000 2000")
 }
 
-// A document gets its members back on the way back, but for the name of a project that was renamed since.
+// A document gets its members back on the way back, but for the name of a project that
+// was renamed since.
 func TestNameOfDocumentThereAndBack(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.4.2.sql")
 	conn := connect(t, db)
@@ -161,7 +163,8 @@ func TestNameOfDocumentThereAndBack(t *testing.T) {
 	wantRows(t, db, "SELECT project_id || ' ' || name FROM archived_project_config_names", `2 "cfg"`)
 }
 
-// The tables that the containers' SQL made, and those of the first releases that made them themselves.
+// The tables that the containers' SQL made, and those of the first releases that made
+// them themselves.
 func TestUpgradeOfEmptyOldTables(t *testing.T) {
 	for release, step := range map[string]string{"0.2.3": "1", "0.3.0": "2", "0.4.0-init": "3", "0.4.1": "4", "0.4.2": "5", "0.4.3": "6"} {
 		t.Run(release, func(t *testing.T) {
@@ -186,7 +189,8 @@ func TestUpgradeReadsDatesInTheSessionsZone(t *testing.T) {
 		"2023-01-01 00:00:00 2023-01-02 00:00:00")
 }
 
-// From 0.4 on names are looked up in lower case: two that differ in nothing else cannot both be kept.
+// From 0.4 on names are looked up in lower case: two that differ in nothing else cannot
+// both be kept.
 func TestNamesThatCollide(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.2.3.sql", "rows-0.2.sql")
 	execute(t, connect(t, db), "INSERT INTO projects VALUES (9, 'ADA', 'named', 'default', 'd', '{}', NULL)")

@@ -9,7 +9,8 @@ import (
 	"pephub-migrate/internal/schema"
 )
 
-// Whatever release a database comes from, pg_dump says the same of its schema afterwards, up to the order of columns.
+// Whatever release a database comes from, pg_dump says the same of its schema afterwards,
+// up to the order of columns.
 func TestOneSchemaWhereverFrom(t *testing.T) {
 	empty := newDatabase(t)
 	upgradeInProcess(t, empty)
@@ -27,7 +28,8 @@ func TestOneSchemaWhereverFrom(t *testing.T) {
 	}
 }
 
-// schemaOf returns what pg_dump says of a database's schema, with the columns of each table in alphabetical order.
+// schemaOf returns what pg_dump says of a database's schema, with the columns of each
+// table in alphabetical order.
 func schemaOf(t *testing.T, database string) string {
 	t.Helper()
 	var lines, columns []string
@@ -43,8 +45,8 @@ func schemaOf(t *testing.T, database string) string {
 	return strings.Join(lines, "\n")
 }
 
-// Whatever somebody alters in one of PEPhub's objects, the look at the database shows it: then the step is not taken for
-// what it is not.
+// Whatever somebody alters in one of PEPhub's objects, the look at the database shows it:
+// then the step is not taken for what it is not.
 func TestEveryAlterationShows(t *testing.T) {
 	steps := loadSteps(t)
 	ctx := context.Background()
@@ -85,7 +87,8 @@ func TestEveryAlterationShows(t *testing.T) {
 	}
 }
 
-// alterations are statements that each change an object; not every one is possible for every object.
+// alterations are statements that each change an object; not every one is possible for
+// every object.
 func alterations(object, definition string) []string {
 	kind, name, _ := strings.Cut(object, " ")
 	table, part, _ := strings.Cut(name, ".")
@@ -127,7 +130,8 @@ func alterations(object, definition string) []string {
 				again+" ON DELETE SET DEFAULT", again+" ON DELETE SET NULL NOT VALID", again+" MATCH FULL ON DELETE CASCADE",
 				again+" MATCH FULL ON DELETE SET NULL")
 		}
-		// Columns to INCLUDE change nothing that the constraint says, and NULLS NOT DISTINCT nothing where no NULL can be.
+		// Columns to INCLUDE change nothing that the constraint says, and NULLS NOT
+		// DISTINCT nothing where no NULL can be.
 		again := alter + "DROP CONSTRAINT " + part + " CASCADE; " + alter + "ADD CONSTRAINT " + part + " " + definition
 		return append(list, again+" DEFERRABLE")
 	case "index":
@@ -149,7 +153,8 @@ func alterations(object, definition string) []string {
 	return nil
 }
 
-// A look waits for a lock no longer than a second, or than the transaction that it is part of, and leaves no setting behind.
+// A look waits for a lock no longer than a second, or than the transaction that it is
+// part of, and leaves no setting behind.
 func TestLookWaitsBriefly(t *testing.T) {
 	conn := connect(t, newDatabase(t))
 	for _, test := range []struct{ before, during, after string }{

@@ -32,10 +32,12 @@ type moment struct {
 	says  string   // what the log says before, if that is more than that the program starts
 	comes string   // the condition on a session of the program by which it is known
 
-	// The program stops, and the other session ends: the program is then between two statements.
+	// The program stops, and the other session ends: the program is then between two
+	// statements.
 	stopped bool
-	// The other session ends three seconds after the network is cut: the server answers into
-	// nowhere, and waits for a receipt. As long as it does it asks nobody for a sign of life.
+	// The other session ends three seconds after the network is cut: the server answers
+	// into nowhere, and waits for a receipt. As long as it does it asks nobody for a sign
+	// of life.
 	ends bool
 }
 

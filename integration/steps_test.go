@@ -68,7 +68,8 @@ func lastStep(t *testing.T) migrator.Step {
 	return steps[len(steps)-1]
 }
 
-// Every step leaves behind what its snapshot says, going up and coming back, and is recognised by it alone.
+// Every step leaves behind what its snapshot says, going up and coming back, and is
+// recognised by it alone.
 func TestEveryStep(t *testing.T) {
 	db := newDatabase(t)
 	conn := connect(t, db)
@@ -223,7 +224,8 @@ func TestWrongResult(t *testing.T) {
 	wantUnchanged(t, db, before)
 }
 
-// A step has what it needs, whatever the server is set to; and what an operator has set to more than that is left alone.
+// A step has what it needs, whatever the server is set to; and what an operator has set
+// to more than that is left alone.
 func TestStepsHaveMemory(t *testing.T) {
 	for name, test := range map[string]struct{ set, want string }{
 		"too little": {"64kB", "32MB"},
@@ -244,8 +246,9 @@ func TestStepsHaveMemory(t *testing.T) {
 	}
 }
 
-// An init container runs at every start of a pod, and nearly always there is nothing to do: one question, no lock, no table of
-// PEPhub's read. Where there is everything to do, it takes one for each step and six besides, after the three of the login.
+// An init container runs at every start of a pod, and nearly always there is nothing to
+// do: one question, no lock, no table of PEPhub's read. Where there is everything to do,
+// it takes one for each step and six besides, after the three of the login.
 func TestRoundTrips(t *testing.T) {
 	db := newDatabase(t)
 	steps := len(loadSteps(t))
@@ -263,7 +266,8 @@ func TestRoundTrips(t *testing.T) {
 	wantRows(t, db, scans, "0")
 }
 
-// countMessages brings a database to the newest step, and returns how many messages that took, but for the goodbye.
+// countMessages brings a database to the newest step, and returns how many messages that
+// took, but for the goodbye.
 func countMessages(t *testing.T, db string) int {
 	t.Helper()
 	server := connect(t, db).Config().Config.Copy()

@@ -8,11 +8,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// forging is a name that would end a literal, a comment, a dollar quote and a line, start a command of psql's, take the
-// place of something in a format, and forge a line of log, if one of them were let.
+// forging is a name that would end a literal, a comment, a dollar quote and a line, start
+// a command of psql's, take the place of something in a format, and forge a line of log,
+// if one of them were let.
 const forging = "x'; \\! touch /tmp/forged\n\\! touch /tmp/forged\nlevel=ERROR msg=forged\n$do$; */ -- \" {T} {name} %s %I :y :'y'"
 
-// Text from the database stays text: in the plan, for psql, in the log, and in the statements of a run.
+// Text from the database stays text: in the plan, for psql, in the log, and in the
+// statements of a run.
 func TestTextForgesNothing(t *testing.T) {
 	name := pgx.Identifier{forging}.Sanitize()
 	short := pgx.Identifier{forging[:40] + "$do$ %s"}.Sanitize() // a name holds 63 bytes

@@ -144,7 +144,8 @@ func TestTLS(t *testing.T) {
 	migrate(t, environment("postgres", "PGSSLMODE", "require")).want(t, 5, "server refused TLS connection")
 
 	admin := connectAt(t, secure, "postgres")
-	// The command line wins over ALTER SYSTEM, so the certificate is exchanged where it lies.
+	// The command line wins over ALTER SYSTEM, so the certificate is exchanged where it
+	// lies.
 	if code, _, err := secure.Exec(ctx, []string{"cp", "/expired", "/good"}); err != nil || code != 0 {
 		t.Fatal(code, err)
 	}

@@ -16,8 +16,9 @@ import (
 	"pephub-migrate/migrations"
 )
 
-// newest is the number of the last step, as a database records it. It is taken from a file's name, since a step that is
-// being written has no snapshot yet, and without that the steps do not load.
+// newest is the number of the last step, as a database records it. It is taken from a
+// file's name, since a step that is being written has no snapshot yet, and without that
+// the steps do not load.
 var newest = func() string {
 	files, err := fs.Glob(migrations.FS, "*.up.sql")
 	if err != nil {
@@ -84,7 +85,8 @@ func TestUpgradeFrom012(t *testing.T) {
 		name, prepare string
 	}{
 		{"create_all", ""},
-		// What Alembic's revision makes of the users who are there, and how it stamps the database.
+		// What Alembic's revision makes of the users who are there, and how it stamps the
+		// database.
 		{"alembic", `
 			ALTER TABLE users ALTER COLUMN number_of_schemas DROP NOT NULL;
 			UPDATE users SET number_of_schemas = NULL;
@@ -102,7 +104,8 @@ func TestUpgradeFrom012(t *testing.T) {
 			t.Parallel()
 			db := newDatabase(t, "pepdbagent-0.12.3.sql")
 			conn := connect(t, db)
-			// 0.12 counts the schemas itself; the rows that all releases share know nothing of it.
+			// 0.12 counts the schemas itself; the rows that all releases share know
+			// nothing of it.
 			execute(t, conn, "ALTER TABLE users ALTER COLUMN number_of_schemas SET DEFAULT 0")
 			for _, file := range []string{"rows-common.sql", "rows-history.sql", "rows-archives.sql", "rows-schemas-0.12.sql"} {
 				execute(t, conn, readFile(t, "testdata/"+file))
@@ -167,7 +170,8 @@ func TestFiveAtOnce(t *testing.T) {
 	}
 }
 
-// The whole schema may be elsewhere: unqualified names lead to it, for this program as for pepdbagent.
+// The whole schema may be elsewhere: unqualified names lead to it, for this program as
+// for pepdbagent.
 func TestOtherSchema(t *testing.T) {
 	db := newDatabase(t)
 	execute(t, connect(t, "postgres"), `ALTER DATABASE `+db+` SET search_path = "Pep Hub", public`)
@@ -197,7 +201,8 @@ func TestOwnerKeepsTheTables(t *testing.T) {
 		WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'S')`, `"The App"`)
 }
 
-// So does everybody else who may use them; and the new tables, which have an owner only, are theirs too.
+// So does everybody else who may use them; and the new tables, which have an owner only,
+// are theirs too.
 func TestGrantsExtendToNewTables(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.6.0.sql", "rows-0.6.sql")
 	conn := connect(t, db)
@@ -245,7 +250,8 @@ func TestOwnTriggersStandStill(t *testing.T) {
 	wantRows(t, db, "SELECT rulename || ' ' || ev_enabled::text FROM pg_rewrite WHERE rulename = 'frozen'", "frozen O")
 }
 
-// PostgreSQL drops some things along with a column or a table without a word. The upgrade does not.
+// PostgreSQL drops some things along with a column or a table without a word. The upgrade
+// does not.
 func TestNothingOfTheOperatorsGoesUnasked(t *testing.T) {
 	for name, test := range map[string]struct{ release, prepare, says string }{
 		"trigger": {
@@ -297,7 +303,8 @@ func TestNothingOfTheOperatorsGoesUnasked(t *testing.T) {
 		FROM pg_class WHERE oid = 'samples'::regclass`, "t")
 }
 
-// Step 10 takes the primary key of samples away for a while, unless an operator has made something of its index.
+// Step 10 takes the primary key of samples away for a while, unless an operator has made
+// something of its index.
 func TestIndexOfThePrimaryKeyStays(t *testing.T) {
 	for name, alteration := range map[string]string{
 		"clustered":        "ALTER TABLE samples CLUSTER ON samples_pkey",
@@ -324,7 +331,8 @@ func TestIndexOfThePrimaryKeyStays(t *testing.T) {
 	}
 }
 
-// pepdbagent reads subsamples in their order on disk, where rows of different lengths find gaps to fill.
+// pepdbagent reads subsamples in their order on disk, where rows of different lengths
+// find gaps to fill.
 func TestSubsamplesKeepTheirOrder(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.4.3.sql")
 	conn := connect(t, db)
@@ -338,7 +346,8 @@ func TestSubsamplesKeepTheirOrder(t *testing.T) {
 	sameContent(t, before, upgradeInProcess(t, db))
 }
 
-// Somebody else may own a part of the tables: a superuser who ran Alembic, say. The application can use what is new.
+// Somebody else may own a part of the tables: a superuser who ran Alembic, say. The
+// application can use what is new.
 func TestSeveralOwners(t *testing.T) {
 	db := newDatabase(t, "pepdbagent-0.8.0.sql")
 	conn := connect(t, db)
@@ -351,8 +360,8 @@ func TestSeveralOwners(t *testing.T) {
 	wantRows(t, db, `SELECT has_table_privilege('app', 'schema_records', 'INSERT') AND has_sequence_privilege('app', 'schema_records_id_seq', 'USAGE')`, "t")
 }
 
-// geopephub keeps two tables in PEPhub's database by default, whether PEPhub's are there yet or not; and extensions may
-// have tables of their own.
+// geopephub keeps two tables in PEPhub's database by default, whether PEPhub's are there
+// yet or not; and extensions may have tables of their own.
 func TestTablesOfOthers(t *testing.T) {
 	for name, files := range map[string][]string{"Empty": nil, "0.6.0": {"pepdbagent-0.6.0.sql"}} {
 		t.Run(name, func(t *testing.T) {
@@ -430,7 +439,8 @@ func TestDownRefusesToLoseSchemas(t *testing.T) {
 	}
 }
 
-// wantNewest fails the test unless the database has the newest step's very shape and both records say so.
+// wantNewest fails the test unless the database has the newest step's very shape and both
+// records say so.
 func wantNewest(t *testing.T, database string) {
 	t.Helper()
 	last, db := lastStep(t), look(t, database, loadSteps(t))

@@ -1,5 +1,6 @@
-// Floor is the least that a program can do that asks PostgreSQL something: connect, one query, close. What the benchmarks
-// measure is held against it. Its argument is a connection URL.
+// Floor is the least that a program can do that asks PostgreSQL something: connect, one
+// query, close. What the benchmarks measure is held against it. Its argument is a
+// connection URL.
 package main
 
 import (

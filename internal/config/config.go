@@ -1,18 +1,19 @@
 // Package config reads what an operator may set, all of it from the environment.
 //
-//	DATABASE_URL, DATABASE_URL_FILE           connection URL or libpq keywords, or the file that holds it
-//	POSTGRES_HOST, _PORT, _DB, _USER          what PEPhub itself reads; PGHOST, … stand in for those not set
-//	POSTGRES_PASSWORD, POSTGRES_PASSWORD_FILE the password, or the file that holds it
-//	POSTGRES_SSLROOTCERT_PEM, …               certificates and key themselves, where no file can be mounted
-//	PG…                                       libpq's own: see the table in libpq.go
-//	MIGRATE_ACTION                            up (default), down, check, wait or plan
-//	MIGRATE_TARGET                            a step number; default: the newest; down needs it
-//	MIGRATE_EMPTY                             create (default), or refuse an empty database
-//	MIGRATE_ALLOW_DATA_LOSS                   lets down drop what the older schema cannot hold
-//	MIGRATIONS_DIR                            a folder of steps to try in place of the image's own
-//	WAIT_TIMEOUT, LOCK_TIMEOUT                durations such as 90s or 5m
-//	LOG_FORMAT                                text (default) or json
-//	TERMINATION_LOG                           a file that takes the outcome, if it exists
+//	DATABASE_URL, _FILE          connection URL or libpq keywords, or the file with it
+//	POSTGRES_HOST, _PORT,        what PEPhub itself reads; PGHOST, … stand in for those
+//	  _DB, _USER                 that are not set
+//	POSTGRES_PASSWORD, _FILE     the password, or the file that holds it
+//	POSTGRES_SSLROOTCERT_PEM, …  certificates and key themselves, without files
+//	PG…                          libpq's own: see the table in libpq.go
+//	MIGRATE_ACTION               up (default), down, check, wait or plan
+//	MIGRATE_TARGET               a step number; default: the newest; down needs it
+//	MIGRATE_EMPTY                create (default), or refuse an empty database
+//	MIGRATE_ALLOW_DATA_LOSS      lets down drop what the older schema cannot hold
+//	MIGRATIONS_DIR               a folder of steps in place of the image's own
+//	WAIT_TIMEOUT, LOCK_TIMEOUT   durations such as 90s or 5m
+//	LOG_FORMAT                   text (default) or json
+//	TERMINATION_LOG              a file that takes the outcome, if it exists
 //
 // An empty value is an unset one.
 package config
@@ -33,8 +34,8 @@ import (
 	"github.com/kelseyhightower/envconfig"
 )
 
-// ErrInvalid is wrapped by every error of FromEnv: a variable is missing, malformed or unknown. Its message names
-// the variable and repeats no value that could be a secret.
+// ErrInvalid is wrapped by every error of FromEnv: a variable is missing, malformed or
+// unknown. Its message names the variable and repeats no value that could be a secret.
 var ErrInvalid = errors.New("invalid configuration")
 
 // The actions that MIGRATE_ACTION names.
@@ -57,8 +58,9 @@ const (
 
 // Config is a complete and consistent configuration.
 type Config struct {
-	// Server returns how to connect; several hosts are in its Fallbacks. Each call reads the files anew to which the
-	// environment points: passwords, certificates and tokens change while a run waits. Its errors wrap ErrInvalid.
+	// Server returns how to connect; several hosts are in its Fallbacks. Each call reads
+	// the files anew to which the environment points: passwords, certificates and tokens
+	// change while a run waits. Its errors wrap ErrInvalid.
 	Server func() (*pgconn.Config, error)
 
 	Action        string // one of the constants above
@@ -98,15 +100,16 @@ type environment struct {
 	TerminationLog  string        `envconfig:"TERMINATION_LOG"`
 }
 
-// TerminationLog returns the file that takes the outcome; Kubernetes looks for a container's last words there unless
-// its pod says otherwise. Like JSONLogs it does not depend on the rest, so that a faulty configuration can be told too.
+// TerminationLog returns the file that takes the outcome; Kubernetes looks for a
+// container's last words there unless its pod says otherwise. Like JSONLogs it does not
+// depend on the rest, so that a faulty configuration can be told too.
 func TerminationLog() string { return cmp.Or(os.Getenv("TERMINATION_LOG"), "/dev/termination-log") }
 
 // JSONLogs reports whether the log is for a collector rather than a person.
 func JSONLogs() bool { return os.Getenv("LOG_FORMAT") == "json" }
 
-// FromEnv reads the environment and the files it points to, and takes empty variables of ours out of it. Every error
-// wraps ErrInvalid; the warnings are there beside it.
+// FromEnv reads the environment and the files it points to, and takes empty variables of
+// ours out of it. Every error wraps ErrInvalid; the warnings are there beside it.
 func FromEnv() (Config, error) {
 	names := variables()
 	warnings := nearMisses(names)
@@ -152,7 +155,8 @@ func fromEnv(names map[string]bool) (Config, error) {
 	}, nil
 }
 
-// stepNumber is decimal even with the leading zeros of a file's name; envconfig by itself takes 000014 for octal.
+// stepNumber is decimal even with the leading zeros of a file's name; envconfig by itself
+// takes 000014 for octal.
 type stepNumber int
 
 // Decode is what envconfig calls.
@@ -174,13 +178,14 @@ func variables() map[string]bool {
 	return names
 }
 
-// isServiceLink knows, by what follows the Service's name, what Kubernetes sets in every pod beside a Service.
+// isServiceLink knows, by what follows the Service's name, what Kubernetes sets in every
+// pod beside a Service.
 func isServiceLink(name string) bool {
 	return regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`).MatchString(name)
 }
 
-// refuseUnknown catches MIGRATE_TARGT, which would otherwise mean "up to the newest" without a word, and MIGRATION_DIR, which
-// would mean the image's own steps.
+// refuseUnknown catches MIGRATE_TARGT, which would otherwise mean "up to the newest"
+// without a word, and MIGRATION_DIR, which would mean the image's own steps.
 func refuseUnknown(names map[string]bool) error {
 	for _, assignment := range os.Environ() {
 		name, _, _ := strings.Cut(assignment, "=")
@@ -193,7 +198,8 @@ func refuseUnknown(names map[string]bool) error {
 	return nil
 }
 
-// unsetEmpty makes an empty value an unset one, as compose files write it (NAME=${NAME:-}); envconfig would parse it.
+// unsetEmpty makes an empty value an unset one, as compose files write it
+// (NAME=${NAME:-}); envconfig would parse it.
 func unsetEmpty(names map[string]bool) {
 	for name := range names {
 		if os.Getenv(name) == "" {
@@ -202,7 +208,8 @@ func unsetEmpty(names map[string]bool) {
 	}
 }
 
-// explain says what a variable should look like. envconfig's own message repeats the value.
+// explain says what a variable should look like. envconfig's own message repeats the
+// value.
 func explain(err error) error {
 	var parse *envconfig.ParseError
 	if !errors.As(err, &parse) {

@@ -15,7 +15,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// hard has every printable ASCII character that a shell, a URL or libpq could stumble over, and some beyond ASCII.
+// hard has every printable ASCII character that a shell, a URL or libpq could stumble
+// over, and some beyond ASCII.
 const hard = ` !"#$%&'()*+,-./:;<=>?@[\]^_{|}~%41é☃ `
 
 // setenv makes the given variables the whole environment that matters.
@@ -85,7 +86,8 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// Names come as UTF-8 from a database of any encoding, unless somebody wants them otherwise.
+// Names come as UTF-8 from a database of any encoding, unless somebody wants them
+// otherwise.
 func TestEncoding(t *testing.T) {
 	for name, test := range map[string]struct {
 		env  map[string]string

@@ -13,8 +13,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A peer that is gone without a word is to be found out within seconds: by probes while nobody speaks, and, where what was sent
-// is not acknowledged, so that there are no probes, by a limit of its own. Units are seconds, and milliseconds for the limit.
+// A peer that is gone without a word is to be found out within seconds: by probes while
+// nobody speaks, and, where what was sent is not acknowledged, so that there are no
+// probes, by a limit of its own. Units are seconds, and milliseconds for the limit.
 const (
 	keepaliveIdle     = 5
 	keepaliveInterval = 2
@@ -68,7 +69,8 @@ func (s settings) dial(server *pgconn.Config) error {
 	return s.lookup(server)
 }
 
-// lookup makes a configuration use the addresses in hostaddr, one for each host; an empty one is looked up.
+// lookup makes a configuration use the addresses in hostaddr, one for each host; an empty
+// one is looked up.
 func (s settings) lookup(server *pgconn.Config) error {
 	if s["hostaddr"] == "" {
 		return nil
@@ -97,7 +99,8 @@ func (s settings) lookup(server *pgconn.Config) error {
 	return nil
 }
 
-// hostsOf returns the hosts of a configuration, in order. One that pgconn tries with TLS and without stands there once.
+// hostsOf returns the hosts of a configuration, in order. One that pgconn tries with TLS
+// and without stands there once.
 func hostsOf(server *pgconn.Config) []string {
 	last := &pgconn.FallbackConfig{Host: server.Host, Port: server.Port, TLSConfig: server.TLSConfig}
 	hosts := []string{last.Host}

@@ -19,8 +19,8 @@ const (
 	refused                 // it cannot be done, and to ignore it would not be what was asked for
 )
 
-// parameter is a setting of libpq's. Either name may be empty: some have no place in a connection string, others none
-// in the environment.
+// parameter is a setting of libpq's. Either name may be empty: some have no place in a
+// connection string, others none in the environment.
 type parameter struct {
 	keyword  string // in a connection string
 	variable string // in the environment
@@ -29,8 +29,9 @@ type parameter struct {
 	instead  string // of a refused one: what to do instead
 }
 
-// libpq returns every setting that the PostgreSQL 18 documentation of libpq has in its sections "Parameter Key Words" and
-// "Environment Variables". A test holds it against a server's own libpq.
+// libpq returns every setting that the PostgreSQL 18 documentation of libpq has in its
+// sections "Parameter Key Words" and "Environment Variables". A test holds it against a
+// server's own libpq.
 func libpq() []parameter {
 	const noKerberos, noOAuth = "this program does not speak GSSAPI", "this program does not speak OAuth; use a password or a certificate"
 	return []parameter{
@@ -112,17 +113,20 @@ func ignored() []string {
 	return names
 }
 
-// forServer are the parameters that go to the server as they are, by the names that pgconn has for them.
+// forServer are the parameters that go to the server as they are, by the names that
+// pgconn has for them.
 func forServer() []string {
 	return []string{"application_name", "client_encoding", "options", "search_path", "timezone"}
 }
 
-// settings are libpq's parameters that pgconn does not know, and that this package honours; by keyword.
+// settings are libpq's parameters that pgconn does not know, and that this package
+// honours; by keyword.
 type settings map[string]string
 
-// takeSettings takes out of a configuration what pgconn would hand to the server for want of a better idea, and
-// returns it, with what the environment says beside it. It returns an error that names what cannot be honoured.
-// names says whether a parameter that is unknown may be named: it may be a piece of a password.
+// takeSettings takes out of a configuration what pgconn would hand to the server for want
+// of a better idea, and returns it, with what the environment says beside it. It returns
+// an error that names what cannot be honoured. names says whether a parameter that is
+// unknown may be named: it may be a piece of a password.
 func takeSettings(server *pgconn.Config, names bool) (settings, error) {
 	known := map[string]parameter{}
 	taken := settings{}

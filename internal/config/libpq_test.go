@@ -20,8 +20,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// The documentation's list: https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS and
-// https://www.postgresql.org/docs/18/libpq-envars.html. A server's own libpq is asked in package integration.
+// The documentation's list:
+// https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS and
+// https://www.postgresql.org/docs/18/libpq-envars.html. A server's own libpq is asked in
+// package integration.
 func TestEveryParameterIsDecided(t *testing.T) {
 	keywords := `host hostaddr port dbname user password passfile require_auth channel_binding connect_timeout client_encoding
 		options application_name fallback_application_name keepalives keepalives_idle keepalives_interval keepalives_count
@@ -50,8 +52,9 @@ func TestEveryParameterIsDecided(t *testing.T) {
 	}
 }
 
-// Each parameter is tried both ways with a value that asks for something. What is refused names itself; what is not leads to a
-// configuration in which no parameter of libpq's goes to the server that is not the server's.
+// Each parameter is tried both ways with a value that asks for something. What is refused
+// names itself; what is not leads to a configuration in which no parameter of libpq's
+// goes to the server that is not the server's.
 func TestEveryParameterIsTried(t *testing.T) {
 	folder := t.TempDir()
 	path := func(name, content string) string {
@@ -130,7 +133,8 @@ func TestEveryParameterIsTried(t *testing.T) {
 	}
 }
 
-// A service file, an address beside a host, and a socket's folder in a URL work as they do for psql.
+// A service file, an address beside a host, and a socket's folder in a URL work as they
+// do for psql.
 func TestWhereToConnectTo(t *testing.T) {
 	services := filepath.Join(t.TempDir(), "services")
 	if err := os.WriteFile(services, []byte("[hub]\nhost=s\nport=6000\ndbname=d\nuser=u\npassword=p\nsslmode=disable\n[bare]\ndbname=d\n"), 0o600); err != nil {
@@ -185,7 +189,8 @@ func TestWhereToConnectTo(t *testing.T) {
 	}
 }
 
-// A host keeps its name, by which its certificate is checked, and is looked for at its address.
+// A host keeps its name, by which its certificate is checked, and is looked for at its
+// address.
 func TestAddresses(t *testing.T) {
 	setenv(t, with(basic, "POSTGRES_HOST", "a,b", "PGHOSTADDR", "10.0.0.1,", "PGSSLMODE", "prefer"))
 	cfg, err := FromEnv()
@@ -387,7 +392,8 @@ func (a authority) listUntil(t *testing.T, until time.Time, serials ...int64) st
 	return string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))
 }
 
-// A list holds for the certificates of its issuer, all the way to the root, as OpenSSL has it.
+// A list holds for the certificates of its issuer, all the way to the root, as OpenSSL
+// has it.
 func TestRevocation(t *testing.T) {
 	root := newAuthority(t)
 	middle := root.sign(t, &x509.Certificate{

@@ -21,13 +21,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// maxSecretSize bounds what is read from a secret's file: a password, or a URL with several hosts.
+// maxSecretSize bounds what is read from a secret's file: a password, or a URL with
+// several hosts.
 const maxSecretSize = 64 << 10
 
-// sqlalchemyDriver is the driver in a URL that is shared with a Python application: postgresql+psycopg://…
+// sqlalchemyDriver is the driver in a URL that is shared with a Python application:
+// postgresql+psycopg://…
 var sqlalchemyDriver = regexp.MustCompile(`^postgres(ql)?\+\w+://`)
 
-// isHostName knows names and addresses, with an IPv6 zone. It is there for what is none: a URL or a login.
+// isHostName knows names and addresses, with an IPv6 zone. It is there for what is none:
+// a URL or a login.
 func isHostName(text string) bool {
 	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !strings.ContainsRune("._:%-", r)
@@ -43,7 +46,8 @@ func (env environment) connection() (*pgconn.Config, error) {
 	return server, nil
 }
 
-// server returns how to connect: from the URL if there is one, from the single variables otherwise.
+// server returns how to connect: from the URL if there is one, from the single variables
+// otherwise.
 func (env environment) server() (*pgconn.Config, error) {
 	databaseURL, err := valueOrFile(env.DatabaseURL, "DATABASE_URL_FILE", env.DatabaseURLFile)
 	if err != nil {
@@ -66,7 +70,8 @@ func (env environment) server() (*pgconn.Config, error) {
 		return nil, err
 	}
 	if server.ValidateConnect != nil && (env.Action == Up || env.Action == Down) {
-		// Whatever kind of server is asked for by target_session_attrs: who writes needs one that can be written to.
+		// Whatever kind of server is asked for by target_session_attrs: who writes needs
+		// one that can be written to.
 		server.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
 	params := server.RuntimeParams
@@ -82,7 +87,8 @@ func (env environment) server() (*pgconn.Config, error) {
 	return server, nil
 }
 
-// parse is pgconn's, with an error that can be shown. name is the variable that holds the connection string.
+// parse is pgconn's, with an error that can be shown. name is the variable that holds the
+// connection string.
 func parse(connection, name string) (*pgconn.Config, error) {
 	server, err := pgconn.ParseConfig(connection)
 	if err == nil {
@@ -98,7 +104,8 @@ func parse(connection, name string) (*pgconn.Config, error) {
 		"and see the PostgreSQL documentation on connection strings", name)
 }
 
-// reason is what pgconn says is wrong, without the text that it could not understand: that may hold a password.
+// reason is what pgconn says is wrong, without the text that it could not understand:
+// that may hold a password.
 func reason(err error) string {
 	text := err.Error()
 	if i := strings.LastIndex(text, "`: "); i >= 0 {
@@ -107,9 +114,9 @@ func reason(err error) string {
 	return text
 }
 
-// valueOrFile returns value, or else the content of the file that the variable name points to, without the newline
-// that editors and "kubectl create secret" leave at its end. Its errors do not hold the path: somebody may have put the
-// secret itself there.
+// valueOrFile returns value, or else the content of the file that the variable name
+// points to, without the newline that editors and "kubectl create secret" leave at its
+// end. Its errors do not hold the path: somebody may have put the secret itself there.
 func valueOrFile(value, name, path string) (string, error) {
 	if value != "" || path == "" {
 		return value, nil
@@ -147,8 +154,9 @@ func readSecret(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, maxSecretSize+1))
 }
 
-// fromURL parses a connection URL or libpq keywords. A malformed one is never repeated, not even in part: the parts
-// of a URL whose password lacks its percent-encoding are pieces of the password.
+// fromURL parses a connection URL or libpq keywords. A malformed one is never repeated,
+// not even in part: the parts of a URL whose password lacks its percent-encoding are
+// pieces of the password.
 func fromURL(databaseURL string) (*pgconn.Config, settings, error) {
 	databaseURL = sqlalchemyDriver.ReplaceAllString(databaseURL, "postgresql://")
 	isURL := strings.Contains(databaseURL, "://")
@@ -156,7 +164,8 @@ func fromURL(databaseURL string) (*pgconn.Config, settings, error) {
 		if !strings.HasPrefix(databaseURL, "postgres://") && !strings.HasPrefix(databaseURL, "postgresql://") {
 			return nil, nil, errors.New("DATABASE_URL must begin with postgres:// or postgresql://")
 		}
-		// A login ends at the first @, which stands before the first slash. Another one is a piece of a password.
+		// A login ends at the first @, which stands before the first slash. Another one
+		// is a piece of a password.
 		_, rest, _ := strings.Cut(databaseURL, "://")
 		authority, _, _ := strings.Cut(rest, "/")
 		if strings.Count(rest, "@") > strings.Count(authority, "@") || strings.Count(rest, "@") > 1 {
@@ -170,7 +179,8 @@ func fromURL(databaseURL string) (*pgconn.Config, settings, error) {
 	return complete(databaseURL, server, "DATABASE_URL names no %s", map[string]string{"host": "host", "database": "database", "user": "user"})
 }
 
-// gives reports whether a connection string that can be parsed has a parameter, for which pgconn may have a default.
+// gives reports whether a connection string that can be parsed has a parameter, for which
+// pgconn may have a default.
 func gives(connection, keyword string) bool {
 	allowed := forServer()
 	for _, p := range libpq() {
@@ -195,7 +205,8 @@ func withHost(connection, host string) string {
 	return connection + separator + "host=" + url.QueryEscape(host)
 }
 
-// keywordIn returns what a connection string that can be parsed says of a keyword whose value has no blanks.
+// keywordIn returns what a connection string that can be parsed says of a keyword whose
+// value has no blanks.
 func keywordIn(connection, keyword string) string {
 	if _, query, ok := strings.Cut(connection, "?"); ok && strings.Contains(connection, "://") {
 		values, _ := url.ParseQuery(query)
@@ -208,7 +219,8 @@ func keywordIn(connection, keyword string) string {
 	return found[1]
 }
 
-// serviceOf returns the settings of the service that a connection string or PGSERVICE names, if one does.
+// serviceOf returns the settings of the service that a connection string or PGSERVICE
+// names, if one does.
 func serviceOf(connection string) (map[string]string, error) {
 	name := cmp.Or(keywordIn(connection, "service"), os.Getenv("PGSERVICE"))
 	if name == "" {
@@ -226,8 +238,8 @@ func serviceOf(connection string) (map[string]string, error) {
 	return service.Settings, nil
 }
 
-// complete returns a configuration and the rest of its settings, unless nothing says where to connect to. complaint says
-// what is missing, by one of names.
+// complete returns a configuration and the rest of its settings, unless nothing says
+// where to connect to. complaint says what is missing, by one of names.
 func complete(connection string, server *pgconn.Config, complaint string, names map[string]string) (*pgconn.Config, settings, error) {
 	isURL := strings.Contains(connection, "://")
 	more, err := takeSettings(server, isURL)
@@ -262,8 +274,8 @@ func complete(connection string, server *pgconn.Config, complaint string, names 
 	return server, more, err
 }
 
-// fromVariables puts the single variables together. libpq's own stand in for those that are not set, so that the
-// environment of psql serves too.
+// fromVariables puts the single variables together. libpq's own stand in for those that
+// are not set, so that the environment of psql serves too.
 func (env environment) fromVariables() (*pgconn.Config, settings, error) {
 	host, database, user := env.Host, env.Database, env.User
 	if os.Getenv("PGSERVICE") == "" { // which wins over these, as libpq has it
@@ -272,7 +284,8 @@ func (env environment) fromVariables() (*pgconn.Config, settings, error) {
 		user = cmp.Or(user, os.Getenv("PGUSER"))
 	}
 	for name, value := range map[string]string{"POSTGRES_DB": database, "POSTGRES_USER": user} {
-		// pgconn names both in its errors, and one that is a connection string holds the password.
+		// pgconn names both in its errors, and one that is a connection string holds the
+		// password.
 		if strings.Contains(value, "://") || strings.Contains(value, "=") {
 			return nil, nil, fmt.Errorf("%s must be a name; for a URL or libpq's keywords there is DATABASE_URL", name)
 		}
@@ -313,8 +326,8 @@ func (env environment) fromVariables() (*pgconn.Config, settings, error) {
 	return server, more, err
 }
 
-// port returns POSTGRES_PORT, unless it is what Kubernetes sets for a Service that is named "postgres":
-// tcp://10.96.0.1:5432.
+// port returns POSTGRES_PORT, unless it is what Kubernetes sets for a Service that is
+// named "postgres": tcp://10.96.0.1:5432.
 func (env environment) port() string {
 	if strings.HasPrefix(env.Port, "tcp://") {
 		return ""
@@ -322,7 +335,8 @@ func (env environment) port() string {
 	return env.Port
 }
 
-// splitHosts turns "db", "db:5433", "a,b:5433", "[::1]:5432" or "/run/postgresql" into libpq's two parallel lists.
+// splitHosts turns "db", "db:5433", "a,b:5433", "[::1]:5432" or "/run/postgresql" into
+// libpq's two parallel lists.
 func splitHosts(host, defaultPort string) (hosts, ports string, err error) {
 	var hostList, portList []string
 	for one := range strings.SplitSeq(host, ",") {

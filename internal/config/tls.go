@@ -16,8 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// secure makes a configuration use the certificates that are given as text, and do what libpq's parameters for TLS ask for that
-// pgconn does not know.
+// secure makes a configuration use the certificates that are given as text, and do what
+// libpq's parameters for TLS ask for that pgconn does not know.
 func (env environment) secure(server *pgconn.Config, more settings) error {
 	if !slices.Contains([]string{"", "postgres", "direct"}, server.SSLNegotiation) {
 		return errors.New("sslnegotiation (PGSSLNEGOTIATION) must be postgres or direct")
@@ -82,8 +82,9 @@ func tlsConfigs(server *pgconn.Config) []*tls.Config {
 	return configs
 }
 
-// verifies reports whether every connection checks that the server's certificate was signed by an authority. pgconn
-// does so itself for sslmode=verify-ca, with crypto/tls's own check turned off.
+// verifies reports whether every connection checks that the server's certificate was
+// signed by an authority. pgconn does so itself for sslmode=verify-ca, with crypto/tls's
+// own check turned off.
 func verifies(server *pgconn.Config) bool {
 	for _, config := range tlsConfigs(server) {
 		if config == nil || config.InsecureSkipVerify && config.VerifyPeerCertificate == nil {
@@ -108,7 +109,8 @@ func (env environment) roots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// pemText puts back the newlines of a value that was written in one line, with \n for each.
+// pemText puts back the newlines of a value that was written in one line, with \n for
+// each.
 func pemText(value string) []byte {
 	return []byte(strings.ReplaceAll(value, `\n`, "\n"))
 }
@@ -130,8 +132,9 @@ func tlsVersion(keyword string, more settings) (uint16, error) {
 	return 0, fmt.Errorf("the parameter %s must be TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3", keyword)
 }
 
-// revocationLists returns the lists that sslcrl and sslcrldir lead to, and those in POSTGRES_SSLCRL_PEM, or nil if nothing asks
-// for any. As libpq has it, ~/.postgresql/root.crl is used if it is there and certificates are verified.
+// revocationLists returns the lists that sslcrl and sslcrldir lead to, and those in
+// POSTGRES_SSLCRL_PEM, or nil if nothing asks for any. As libpq has it,
+// ~/.postgresql/root.crl is used if it is there and certificates are verified.
 func (env environment) revocationLists(more settings, verifies bool) ([]*x509.RevocationList, error) {
 	var files []string
 	standard := filepath.Join(os.Getenv("HOME"), ".postgresql", "root.crl")
@@ -177,8 +180,9 @@ func (env environment) revocationLists(more settings, verifies bool) ([]*x509.Re
 	return lists, nil
 }
 
-// checkRevocation returns an error unless a chain from a server's certificate to a root is free of certificates that were revoked.
-// As OpenSSL has it for libpq, every certificate of the chain but the root needs a list of its issuer's that is in force.
+// checkRevocation returns an error unless a chain from a server's certificate to a root
+// is free of certificates that were revoked. As OpenSSL has it for libpq, every
+// certificate of the chain but the root needs a list of its issuer's that is in force.
 func checkRevocation(peer []*x509.Certificate, roots *x509.CertPool, lists []*x509.RevocationList, now time.Time) error {
 	if len(peer) == 0 {
 		return errors.New("the server has shown no certificate")
@@ -199,7 +203,8 @@ func checkRevocation(peer []*x509.Certificate, roots *x509.CertPool, lists []*x5
 	return err
 }
 
-// checkChain looks each certificate of a chain up in the lists of the one that follows it.
+// checkChain looks each certificate of a chain up in the lists of the one that follows
+// it.
 func checkChain(chain []*x509.Certificate, lists []*x509.RevocationList, now time.Time) error {
 	for i, certificate := range chain[:len(chain)-1] {
 		issuer := chain[i+1]
@@ -222,7 +227,8 @@ func checkChain(chain []*x509.Certificate, lists []*x509.RevocationList, now tim
 	return nil
 }
 
-// inForce reports whether a list holds now. One with a critical extension may be about some certificates only.
+// inForce reports whether a list holds now. One with a critical extension may be about
+// some certificates only.
 func inForce(list *x509.RevocationList, now time.Time) bool {
 	for _, extension := range list.Extensions {
 		if extension.Critical {
@@ -232,7 +238,8 @@ func inForce(list *x509.RevocationList, now time.Time) bool {
 	return !now.Before(list.ThisUpdate) && (list.NextUpdate.IsZero() || now.Before(list.NextUpdate))
 }
 
-// revoked is an error of a kind that says that another attempt finds the same certificate.
+// revoked is an error of a kind that says that another attempt finds the same
+// certificate.
 func revoked(certificate *x509.Certificate, what string) error {
 	return &tls.CertificateVerificationError{
 		UnverifiedCertificates: []*x509.Certificate{certificate},

@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// checkValues looks for what a variable's value holds by mistake: "docker run --env-file" keeps quotes, editors on Windows
-// leave carriage returns and byte order marks, and "kubectl create secret --from-file" a newline. In a password any of it
-// may be meant, so that is a warning; elsewhere it is an error. Neither shows the value.
+// checkValues looks for what a variable's value holds by mistake: "docker run --env-file"
+// keeps quotes, editors on Windows leave carriage returns and byte order marks, and
+// "kubectl create secret --from-file" a newline. In a password any of it may be meant, so
+// that is a warning; elsewhere it is an error. Neither shows the value.
 func checkValues(names map[string]bool) (warnings []string, err error) {
 	all := maps.Clone(names)
 	for _, p := range libpq() {
@@ -67,8 +68,8 @@ func flaw(value string) string {
 	return ""
 }
 
-// nearMisses warns of variables that are set, and one or two letters away from one of ours: WAIT_TIMOUT. (Of
-// those that begin like MIGRATE_, refuseUnknown takes care.)
+// nearMisses warns of variables that are set, and one or two letters away from one of
+// ours: WAIT_TIMOUT. (Of those that begin like MIGRATE_, refuseUnknown takes care.)
 func nearMisses(names map[string]bool) []string {
 	var warnings []string
 	known := maps.Clone(names)
@@ -91,8 +92,9 @@ func nearMisses(names map[string]bool) []string {
 	return warnings
 }
 
-// distance is the number of letters to insert, delete, replace or swap with the next one that lead from a to b
-// (the optimal string alignment distance). It returns 3 for names whose lengths alone say so.
+// distance is the number of letters to insert, delete, replace or swap with the next one
+// that lead from a to b (the optimal string alignment distance). It returns 3 for names
+// whose lengths alone say so.
 func distance(a, b string) int {
 	if len(a)-len(b) > 2 || len(b)-len(a) > 2 {
 		return 3

@@ -1,5 +1,6 @@
--- New tables belong to the owner of the old ones, if that is one role that the login role can act as: an application that
--- is no superuser could not read what a superuser has made.
+-- New tables belong to the owner of the old ones, if that is one role that the login role
+-- can act as: an application that is no superuser could not read what a superuser has
+-- made.
 SELECT set_config('role', pg_get_userbyid(o.owner)::text, true)
 FROM (
     SELECT max(c.relowner) AS owner

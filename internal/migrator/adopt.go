@@ -12,9 +12,10 @@ import (
 	"pephub-migrate/internal/schema"
 )
 
-// nameUndecided logs the projects that nobody can say the schema of, if there are any. pepdbagent 0.12 works on the tables
-// of 0.11 if somebody adds users.number_of_schemas for it; it then takes projects.schema_id for the number of a version,
-// which 0.11 takes for that of a schema. It only adds to a refusal, and so returns nothing.
+// nameUndecided logs the projects that nobody can say the schema of, if there are any.
+// pepdbagent 0.12 works on the tables of 0.11 if somebody adds users.number_of_schemas
+// for it; it then takes projects.schema_id for the number of a version, which 0.11 takes
+// for that of a schema. It only adds to a refusal, and so returns nothing.
 func (m *Migrator) nameUndecided(ctx context.Context, conn *pgconn.PgConn, db schema.Database) {
 	for _, table := range []string{"projects", "schemas", "schema_versions"} {
 		if definition, ok := db.Shape["table "+table]; !ok || definition != "" {
@@ -69,9 +70,10 @@ func (c clearing) sql(schema string) string {
 	return sql
 }
 
-// sortOut decides what becomes of the leftovers, of which some are full of rows. The steps up to the target make the empty
-// ones anew. One that holds rows stays as it is, if its step is among those and can live with that; otherwise the database is
-// refused, because nobody can tell where the rows belong. So is one that no application has made.
+// sortOut decides what becomes of the leftovers, of which some are full of rows. The
+// steps up to the target make the empty ones anew. One that holds rows stays as it is, if
+// its step is among those and can live with that; otherwise the database is refused,
+// because nobody can tell where the rows belong. So is one that no application has made.
 func (s Steps) sortOut(leftovers schema.Shape, full []string, target int) (clearing, error) {
 	var c clearing
 	var refused []string
@@ -126,8 +128,9 @@ func (m *Migrator) settle(ctx context.Context, conn *pgconn.PgConn, db schema.Da
 	return *at.ifEmpty, nil
 }
 
-// withoutStale passes over empty tables of earlier steps if there is nothing else to do: the application that has made them may be
-// making them again and again, and nobody is to wait for its end. Otherwise they make way for the steps.
+// withoutStale passes over empty tables of earlier steps if there is nothing else to do:
+// the application that has made them may be making them again and again, and nobody is to
+// wait for its end. Otherwise they make way for the steps.
 func (m *Migrator) withoutStale(db schema.Database, at position) position {
 	stale := at.stale
 	at.stale = nil
@@ -140,7 +143,8 @@ func (m *Migrator) withoutStale(db schema.Database, at position) position {
 	return at
 }
 
-// lockSQL takes tables by names that are found under the search path at hand, in the form of a list.
+// lockSQL takes tables by names that are found under the search path at hand, in the form
+// of a list.
 func lockSQL(tables string) string { return "LOCK TABLE " + tables + " IN ACCESS EXCLUSIVE MODE" }
 
 // qualified returns a list of the tables for a statement, each with its schema.
@@ -152,8 +156,9 @@ func qualified(schema string, tables []string) string {
 	return strings.Join(names, ", ")
 }
 
-// filled returns those tables of the leftovers that hold rows. Within a transaction, which may drop the others, it keeps everybody
-// from filling them meanwhile. It leaves alone what only has the name of a table: to read a view runs code of others.
+// filled returns those tables of the leftovers that hold rows. Within a transaction,
+// which may drop the others, it keeps everybody from filling them meanwhile. It leaves
+// alone what only has the name of a table: to read a view runs code of others.
 func filled(ctx context.Context, conn *pgconn.PgConn, schemaName string, leftovers schema.Shape) ([]string, error) {
 	tables := slices.DeleteFunc(leftovers.Names("table"), func(table string) bool { return leftovers["table "+table] != "" })
 	if len(tables) == 0 {
@@ -179,7 +184,8 @@ func filled(ctx context.Context, conn *pgconn.PgConn, schemaName string, leftove
 	return full, nil
 }
 
-// logPosition says where the database is, once: further attempts mostly find it there again.
+// logPosition says where the database is, once: further attempts mostly find it there
+// again.
 func (m *Migrator) logPosition(db schema.Database, at Step) {
 	if m.logged {
 		return

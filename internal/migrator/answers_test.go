@@ -282,8 +282,8 @@ func (s *script) message() pgproto3.BackendMessage {
 	}
 }
 
-// audience is what the program is beside its server: the steps, and what can be made once for
-// all runs.
+// audience is what the program is beside its server: the steps, and what can be made once
+// for all runs.
 type audience struct {
 	steps     Steps
 	templates []*pgconn.Config // by what kind of server they want: any, or one that can write

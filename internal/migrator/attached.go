@@ -14,20 +14,22 @@ import (
 	"pephub-migrate/internal/schema"
 )
 
-// attachedSQL is the query for what operators have attached to PEPhub's tables: the columns of attachment.
+// attachedSQL is the query for what operators have attached to PEPhub's tables: the
+// columns of attachment.
 //
 //go:embed attached.sql
 var attachedSQL string
 
-// ErrAttached means that the steps would lose what an operator has attached to PEPhub's tables, or rows that
-// cannot be told apart. Nothing was done.
+// ErrAttached means that the steps would lose what an operator has attached to PEPhub's
+// tables, or rows that cannot be told apart. Nothing was done.
 var ErrAttached = errors.New("the migration would lose what is attached to PEPhub's tables, or cannot be done with it; nothing was done")
 
-// ErrPlanted means that a role with fewer rights than the login role has put something into the database that the migration
-// could run. Nothing was done.
+// ErrPlanted means that a role with fewer rights than the login role has put something
+// into the database that the migration could run. Nothing was done.
 var ErrPlanted = errors.New("the migration could run what a role with fewer rights has put there; nothing was done")
 
-// attachment is one fact that the catalogs know of a table and that is no part of PEPhub's shape: a row of attached.sql.
+// attachment is one fact that the catalogs know of a table and that is no part of
+// PEPhub's shape: a row of attached.sql.
 type attachment struct {
 	kind       string // the name of one of the kinds
 	table      string // or the enum
@@ -40,7 +42,8 @@ type attachment struct {
 	owner      string // the role that may, where that is another than the owner of the table
 }
 
-// respelt stands for a definition that the server may write in other words once a column has another type.
+// respelt stands for a definition that the server may write in other words once a column
+// has another type.
 const respelt = "*"
 
 // String is the line of text by which attachments are compared.
@@ -57,8 +60,9 @@ func (a attachment) needs() []string {
 	return columns
 }
 
-// kind is a kind of attachment. In its texts {schema}, {table}, {column}, {name}, {on} and {definition} stand for
-// what the attachment has, each as an SQL identifier or literal, and {T} for the table with its schema.
+// kind is a kind of attachment. In its texts {schema}, {table}, {column}, {name}, {on}
+// and {definition} stand for what the attachment has, each as an SQL identifier or
+// literal, and {T} for the table with its schema.
 type kind struct {
 	name   string
 	object string // what a message calls it
@@ -255,7 +259,8 @@ var kinds = []kind{
 	},
 }
 
-// keyTriggerSQL gives one of the triggers of a foreign key its state. Their names change when the key is made anew.
+// keyTriggerSQL gives one of the triggers of a foreign key its state. Their names change
+// when the key is made anew.
 const keyTriggerSQL = `
 DECLARE
     own name := (
@@ -273,7 +278,8 @@ BEGIN
 END
 `
 
-// of returns the kind of an attachment, and its place among the kinds. An unknown kind has no statements.
+// of returns the kind of an attachment, and its place among the kinds. An unknown kind
+// has no statements.
 func (a attachment) of() (found kind, order int) {
 	order = slices.IndexFunc(kinds, func(k kind) bool { return k.name == a.kind })
 	if order < 0 {
@@ -337,7 +343,8 @@ type Obstacle struct {
 	Remedy string // a statement of SQL, or in words what to do
 }
 
-// ObstacleError is an ErrAttached or an ErrUnrecognised that can name what stands in the way.
+// ObstacleError is an ErrAttached or an ErrUnrecognised that can name what stands in the
+// way.
 type ObstacleError struct {
 	Class     error
 	Obstacles []Obstacle

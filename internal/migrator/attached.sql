@@ -1,4 +1,5 @@
--- What the catalogs say of PEPhub's tables beyond their shape: it belongs to whoever operates the database. One row a fact:
+-- What the catalogs say of PEPhub's tables beyond their shape: it belongs to whoever
+-- operates the database. One row a fact:
 --
 --     kind        what it is, a key of the table in attached.go
 --     table       the table, or the enum, that it is attached to
@@ -10,8 +11,8 @@
 --     may         whether the role of the login may make it anew
 --     owner       the role that may, where that need not be the owner of the table
 --
--- The search path is pg_catalog, so every name is printed with its schema. Columns that older servers lack are read by
--- their name in to_jsonb.
+-- The search path is pg_catalog, so every name is printed with its schema. Columns that
+-- older servers lack are read by their name in to_jsonb.
 WITH ours AS (
     SELECT c.oid, quote_ident(c.relname) AS name, c.relname, n.oid AS namespace, n.nspname,
         c.relowner, c.relacl, c.relreplident, c.reltablespace, c.reloptions, c.reltoastrelid, c.reltype, c.reloftype,

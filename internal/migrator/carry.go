@@ -10,8 +10,8 @@ import (
 	"pephub-migrate/internal/schema"
 )
 
-// moves says where a step leaves what was there before it. Objects are named as in a shape: "table schemas",
-// "column schemas.name", "constraint projects.id".
+// moves says where a step leaves what was there before it. Objects are named as in a
+// shape: "table schemas", "column schemas.name", "constraint projects.id".
 type moves struct {
 	from     map[string][]string // of a new table or column: those that its rows or values come from
 	moved    map[string]string   // of an object that goes: the one that it is afterwards
@@ -33,8 +33,8 @@ type passage struct {
 	archives      map[string][]string // of each archive that the steps may make: the tables before that its rows come from
 }
 
-// passage returns the way from a database that is at a step to another step, in either direction. dropped are the
-// tables and enums that make way for the steps.
+// passage returns the way from a database that is at a step to another step, in either
+// direction. dropped are the tables and enums that make way for the steps.
 func (s Steps) passage(db schema.Database, dropped []string, from, to int) passage {
 	target, _ := s.find(to)
 	p := passage{
@@ -121,7 +121,8 @@ func isTableOrColumn(object string) bool {
 	return strings.HasPrefix(object, "table ") || strings.HasPrefix(object, "column ")
 }
 
-// declaredSources returns what the steps say of where rows and values come from. What is moved comes from what it was.
+// declaredSources returns what the steps say of where rows and values come from. What is
+// moved comes from what it was.
 func declaredSources(steps []Step) map[string][]string {
 	declared := map[string][]string{}
 	for _, step := range steps {
@@ -148,8 +149,8 @@ func (p passage) is(object string) bool {
 	return ok
 }
 
-// trace follows an object back to those that it comes from and for which there holds. It returns none for a table
-// that begins empty.
+// trace follows an object back to those that it comes from and for which there holds. It
+// returns none for a table that begins empty.
 func trace(object string, declared map[string][]string, there func(string) bool) []string {
 	if there(object) {
 		return []string{object}
@@ -165,7 +166,8 @@ func trace(object string, declared map[string][]string, there func(string) bool)
 	return found
 }
 
-// orDefault returns the tables that a new table takes its grants from: those that its rows come from, or projects.
+// orDefault returns the tables that a new table takes its grants from: those that its
+// rows come from, or projects.
 func orDefault(sources []string) []string {
 	if len(sources) == 0 {
 		return []string{"table projects"}
@@ -238,7 +240,8 @@ func (p passage) carry(attached []attachment) carried {
 	return c
 }
 
-// isPartOf reports whether an attachment goes along with another, and need not be named: a comment on a foreign key, say.
+// isPartOf reports whether an attachment goes along with another, and need not be named:
+// a comment on a foreign key, say.
 func (a attachment) isPartOf(b attachment) bool {
 	switch b.kind {
 	case "foreign key":
@@ -275,8 +278,8 @@ func (p passage) made() []string {
 	return made
 }
 
-// spread gives a new table what those who may use its source may do with it. Of several sources it takes the grants
-// that are on all of them, and the row security of any.
+// spread gives a new table what those who may use its source may do with it. Of several
+// sources it takes the grants that are on all of them, and the row security of any.
 func (c *carried) spread(p passage, table string, attached []attachment) {
 	object := "table " + table
 	rows := p.from[object]
@@ -357,7 +360,8 @@ func same(a attachment, object string) func(attachment) bool {
 	}
 }
 
-// spreadColumn gives a new column the grants that are on all of the columns that its values come from.
+// spreadColumn gives a new column the grants that are on all of the columns that its
+// values come from.
 func (c *carried) spreadColumn(p passage, object string, attached []attachment) {
 	sources := p.from[object]
 	if len(sources) == 0 {
@@ -407,8 +411,8 @@ func forArchive(archive string, sources []string, attached []attachment) []attac
 	return slices.Compact(put)
 }
 
-// follow returns what an attachment is after the steps, if it can stay, or be put, where it is or on what that has
-// become. attached are all attachments.
+// follow returns what an attachment is after the steps, if it can stay, or be put, where
+// it is or on what that has become. attached are all attachments.
 func (p passage) follow(a attachment, attached []attachment) (attachment, bool) {
 	k, _ := a.of()
 	switch {
@@ -430,8 +434,8 @@ func (p passage) follow(a attachment, attached []attachment) (attachment, bool) 
 	return a, p.survives(a)
 }
 
-// isOnConstraint reports whether an attachment is on one of PEPhub's constraints or indexes, rather than on an
-// operator's own index, with which it stays.
+// isOnConstraint reports whether an attachment is on one of PEPhub's constraints or
+// indexes, rather than on an operator's own index, with which it stays.
 func (a attachment) isOnConstraint(attached []attachment) bool {
 	switch a.kind {
 	case "index form", "key user", "constraint comment":
@@ -444,7 +448,8 @@ func (a attachment) isOnConstraint(attached []attachment) bool {
 	return false
 }
 
-// followMoved follows an attachment to what its table, column or constraint has become, if a step says so.
+// followMoved follows an attachment to what its table, column or constraint has become,
+// if a step says so.
 func (p passage) followMoved(a attachment, k kind) (attachment, bool) {
 	if k.make == "" || k.spreads || k.attaches {
 		return a, false
@@ -471,8 +476,8 @@ func (p passage) followMoved(a attachment, k kind) (attachment, bool) {
 	return a, true
 }
 
-// followKeyTrigger returns where a foreign key's trigger is afterwards: on the table of the key, or on that to which it
-// refers, which may be another then.
+// followKeyTrigger returns where a foreign key's trigger is afterwards: on the table of
+// the key, or on that to which it refers, which may be another then.
 func (p passage) followKeyTrigger(a attachment) (attachment, bool) {
 	on := p.ours(a.on)
 	definition, ok := p.after["constraint "+on+"."+a.name]
@@ -486,7 +491,8 @@ func (p passage) followKeyTrigger(a attachment) (attachment, bool) {
 	return a, true
 }
 
-// ours returns the name of a table of PEPhub's that is written with its schema, or "" for any other table.
+// ours returns the name of a table of PEPhub's that is written with its schema, or "" for
+// any other table.
 func (p passage) ours(table string) string {
 	name, ok := strings.CutPrefix(table, p.schema+".")
 	if !ok {
@@ -495,7 +501,8 @@ func (p passage) ours(table string) string {
 	return name
 }
 
-// survives reports whether an attachment to a table that stays can live with what becomes of the columns that it needs.
+// survives reports whether an attachment to a table that stays can live with what becomes
+// of the columns that it needs.
 func (p passage) survives(a attachment) bool {
 	for _, name := range a.needs() {
 		column := "column " + a.table + "." + name
@@ -599,7 +606,8 @@ func (c *carried) keep(p passage, a, now attachment) {
 	}
 }
 
-// forgets reports whether a step, or PostgreSQL when it changes the type of a column, may make anew what a setting is on.
+// forgets reports whether a step, or PostgreSQL when it changes the type of a column, may
+// make anew what a setting is on.
 func (p passage) forgets(a attachment, attached []attachment) bool {
 	on := p.ours(a.on)
 	switch {
@@ -613,7 +621,8 @@ func (p passage) forgets(a attachment, attached []attachment) bool {
 	return p.retypes(a.table, "")
 }
 
-// remakes reports whether a step makes a constraint anew: one of a table that it fills anew, or that refers to it.
+// remakes reports whether a step makes a constraint anew: one of a table that it fills
+// anew, or that refers to it.
 func (p passage) remakes(table, name string) bool {
 	if p.refilled[table] || p.altersConstraint(table, name) {
 		return true
@@ -623,7 +632,8 @@ func (p passage) remakes(table, name string) bool {
 	return p.refilled[referenced]
 }
 
-// retypes reports whether a column of a table that stays, or any of its columns, has another type afterwards.
+// retypes reports whether a column of a table that stays, or any of its columns, has
+// another type afterwards.
 func (p passage) retypes(table, name string) bool {
 	for object, was := range p.before {
 		now, ok := p.after[object]
@@ -645,8 +655,9 @@ func (p passage) altersUnique(table string) bool {
 	return false
 }
 
-// disturbs reports whether a foreign key of another table has to step aside: because its table is emptied, or because what
-// makes the columns unique is made anew, or their type is another.
+// disturbs reports whether a foreign key of another table has to step aside: because its
+// table is emptied, or because what makes the columns unique is made anew, or their type
+// is another.
 func (p passage) disturbs(a attachment) bool {
 	if p.refilled[a.table] {
 		return true
@@ -681,8 +692,8 @@ func (p passage) overflows(a attachment) bool {
 	})
 }
 
-// covers reports whether what spreads from a table or column that goes is on all that a step makes of it, or, on the way down,
-// would be given again by the way up.
+// covers reports whether what spreads from a table or column that goes is on all that a
+// step makes of it, or, on the way down, would be given again by the way up.
 func (c *carried) covers(p passage, a attachment) bool {
 	k, _ := a.of()
 	if !k.spreads || p.is("table "+a.table) && a.column == "" {

@@ -200,7 +200,8 @@ func TestForeignKeysStepAside(t *testing.T) {
 	}
 }
 
-// A table that a newer application has made, and that makes way, gets back what was on it, or is refused.
+// A table that a newer application has made, and that makes way, gets back what was on
+// it, or is refused.
 func TestLeftoversGetBackWhatWasOnThem(t *testing.T) {
 	steps, err := Load(migrations.FS)
 	if err != nil {
@@ -232,7 +233,8 @@ func TestNamesStayNames(t *testing.T) {
 	}
 }
 
-// Where no step is on the way, nobody's trigger is in it, but for those of the tables that are written.
+// Where no step is on the way, nobody's trigger is in it, but for those of the tables
+// that are written.
 func TestTriggersAreLeftAloneWithoutSteps(t *testing.T) {
 	own := attachment{kind: "trigger", table: "projects", name: "mine", definition: "ENABLE", may: true}
 	if c := carryBetween(t, 15, 15, own); len(c.aside) != 0 || len(c.after) != 1 {

@@ -13,12 +13,14 @@ import (
 	"pephub-migrate/internal/postgres"
 )
 
-// ErrPending means that the database is not at the target: there is something for MIGRATE_ACTION=up to do.
+// ErrPending means that the database is not at the target: there is something for
+// MIGRATE_ACTION=up to do.
 var ErrPending = errors.New("not at the target")
 
-// Check is one attempt to find out whether the database behind conn is at the target. It only reads, and takes no lock that
-// anybody could notice; a standby will do. The error wraps ErrPending, or one of those for which Migrate would leave the
-// database alone: ErrUnrecognised, ErrEmpty, ErrNewer, ErrTarget, ErrAttached, ErrPlanted.
+// Check is one attempt to find out whether the database behind conn is at the target. It
+// only reads, and takes no lock that anybody could notice; a standby will do. The error
+// wraps ErrPending, or one of those for which Migrate would leave the database alone:
+// ErrUnrecognised, ErrEmpty, ErrNewer, ErrTarget, ErrAttached, ErrPlanted.
 func (m *Migrator) Check(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	found, err := m.assess(ctx, conn)
 	for _, step := range found.pending {
@@ -27,8 +29,9 @@ func (m *Migrator) Check(ctx context.Context, conn *pgconn.PgConn) (Outcome, err
 	return found.outcome, err
 }
 
-// Wait is Check for whom another instance is to do the work: as long as there is some it asks to be called again, and
-// reports progress if that instance is at it. A standby does not know whether it is.
+// Wait is Check for whom another instance is to do the work: as long as there is some it
+// asks to be called again, and reports progress if that instance is at it. A standby does
+// not know whether it is.
 func (m *Migrator) Wait(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	found, err := m.assess(ctx, conn)
 	if !errors.Is(err, ErrPending) && !postgres.IsLockTimeout(err) { // of a table that the other instance has locked
@@ -62,16 +65,18 @@ func (m *Migrator) assess(ctx context.Context, conn *pgconn.PgConn) (assessment,
 	return found, m.confirm(ctx, conn, err)
 }
 
-// standStill is how long a database must be as it was for an error to count that another program's work may have caused; and the
-// least of it, for a run that may wait no longer.
+// standStill is how long a database must be as it was for an error to count that another
+// program's work may have caused; and the least of it, for a run that may wait no longer.
 const (
 	standStill    = time.Second
 	minStandStill = 100 * time.Millisecond
 )
 
-// confirm makes an error of an attempt one that is tried again, unless the attempt before has ended in the same one on the
-// same database. Another program may be making tables just now, one by one or in a transaction that commits between a look and a
-// statement, and what a look without the lock shows while that commits may be a mixture of before and after.
+// confirm makes an error of an attempt one that is tried again, unless the attempt before
+// has ended in the same one on the same database. Another program may be making tables
+// just now, one by one or in a transaction that commits between a look and a statement,
+// and what a look without the lock shows while that commits may be a mixture of before
+// and after.
 func (m *Migrator) confirm(ctx context.Context, conn *pgconn.PgConn, err error) error {
 	if !isRefusal(err) && !errors.Is(err, ErrResult) && !(errors.Is(err, ErrStep) && postgres.IsCatalogChange(err)) {
 		m.unconfirmed = ""
@@ -93,7 +98,8 @@ func (m *Migrator) confirm(ctx context.Context, conn *pgconn.PgConn, err error) 
 	return err
 }
 
-// standsStill reports whether the database stays as it was last seen, for a while that is not longer than the whole run may wait.
+// standsStill reports whether the database stays as it was last seen, for a while that is
+// not longer than the whole run may wait.
 func (m *Migrator) standsStill(ctx context.Context, conn *pgconn.PgConn) bool {
 	const looks = 5
 	pause := max(minStandStill, min(standStill, m.config.WaitTimeout)) / looks
@@ -159,9 +165,11 @@ func (m *Migrator) assessOnce(ctx context.Context, conn *pgconn.PgConn) (assessm
 	return found, fmt.Errorf("%w: %s", ErrPending, found.lacking())
 }
 
-// passing gives an error of a look its class. It is worth another attempt that a table is gone since the look before, or that one
-// which a look without the lock has just seen is not known yet to the session that looks: another instance has just migrated. So is
-// what the server cannot do just now. But if it does not know what every PostgreSQL knows, it is none.
+// passing gives an error of a look its class. It is worth another attempt that a table is
+// gone since the look before, or that one which a look without the lock has just seen is
+// not known yet to the session that looks: another instance has just migrated. So is what
+// the server cannot do just now. But if it does not know what every PostgreSQL knows, it
+// is none.
 func passing(err error) error {
 	switch {
 	case postgres.IsUndefinedTable(err), postgres.IsOfAnotherKind(err):

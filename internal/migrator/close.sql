@@ -1,4 +1,5 @@
--- Takes from the new tables what default privileges have granted on them: they get the grants of their sources alone.
+-- Takes from the new tables what default privileges have granted on them: they get the
+-- grants of their sources alone.
 DO $do$
 DECLARE
     own record;

@@ -17,9 +17,9 @@ import (
 	"pephub-migrate/internal/postgres"
 )
 
-// driver lets golang-migrate work inside the transaction that is open on conn. Nothing it does is seen by anyone
-// before the commit, so there is no dirty state to record between the steps, and the version is written once, by
-// record, after the last of them.
+// driver lets golang-migrate work inside the transaction that is open on conn. Nothing it
+// does is seen by anyone before the commit, so there is no dirty state to record between
+// the steps, and the version is written once, by record, after the last of them.
 type driver struct {
 	ctx     context.Context // golang-migrate's calls carry none
 	conn    *pgconn.PgConn
@@ -41,8 +41,9 @@ func (d *driver) Unlock() error { return nil }
 // Version returns the step reached.
 func (d *driver) Version() (version int, dirty bool, err error) { return d.version, false, nil }
 
-// SetVersion is called before a step with dirty set and after it without. golang-migrate calls it both times, and
-// Run not at all, for a version that has no file in this direction; that is an error here.
+// SetVersion is called before a step with dirty set and after it without. golang-migrate
+// calls it both times, and Run not at all, for a version that has no file in this
+// direction; that is an error here.
 func (d *driver) SetVersion(version int, dirty bool) error {
 	if dirty {
 		d.next, d.ran = version, false
@@ -56,8 +57,9 @@ func (d *driver) SetVersion(version int, dirty bool) error {
 	return nil
 }
 
-// Run executes the body of one step, which must be the very text that was read when the steps were loaded: golang-migrate
-// by itself hands over an empty or a shortened body when it fails to read one.
+// Run executes the body of one step, which must be the very text that was read when the
+// steps were loaded: golang-migrate by itself hands over an empty or a shortened body
+// when it fails to read one.
 func (d *driver) Run(migration io.Reader) error {
 	body, err := io.ReadAll(migration)
 	if err != nil {
@@ -87,7 +89,8 @@ func (d *driver) Run(migration io.Reader) error {
 	return nil
 }
 
-// written counts the rows of INSERT, UPDATE, DELETE and CREATE TABLE AS. Those that a query returns are not written.
+// written counts the rows of INSERT, UPDATE, DELETE and CREATE TABLE AS. Those that a
+// query returns are not written.
 func written(results []*pgconn.Result) (rows int64) {
 	for _, result := range results {
 		if len(result.FieldDescriptions) == 0 {
@@ -97,7 +100,8 @@ func written(results []*pgconn.Result) (rows int64) {
 	return rows
 }
 
-// expected returns the step that leads from the version reached to the one announced, and its body.
+// expected returns the step that leads from the version reached to the one announced, and
+// its body.
 func (d *driver) expected() (Step, string) {
 	if d.next > d.version {
 		step, _ := d.steps.find(d.next)
@@ -112,11 +116,12 @@ func (d *driver) Open(string) (database.Driver, error) { return nil, errors.ErrU
 func (d *driver) Close() error                         { return errors.ErrUnsupported }
 func (d *driver) Drop() error                          { return errors.ErrUnsupported }
 
-// stepSource hands the steps to golang-migrate as they were read and checked. A file is not read a second time: in a folder,
-// somebody may have changed it meanwhile.
+// stepSource hands the steps to golang-migrate as they were read and checked. A file is
+// not read a second time: in a folder, somebody may have changed it meanwhile.
 type stepSource struct{ steps Steps }
 
-// First, Prev and Next return the version of a step, or an error that golang-migrate takes for the end of the way.
+// First, Prev and Next return the version of a step, or an error that golang-migrate
+// takes for the end of the way.
 func (s stepSource) First() (uint, error)            { return uint(s.steps[0].Number), nil }
 func (s stepSource) Prev(version uint) (uint, error) { return s.find(version - 1) }
 func (s stepSource) Next(version uint) (uint, error) { return s.find(version + 1) }
@@ -149,7 +154,8 @@ func (s stepSource) body(step Step, text string) (io.ReadCloser, string, error) 
 func (s stepSource) Open(string) (source.Driver, error) { return nil, errors.ErrUnsupported }
 func (s stepSource) Close() error                       { return errors.ErrUnsupported }
 
-// outsideTransaction is the transaction status 'I' of the protocol's ReadyForQuery: idle, in no block.
+// outsideTransaction is the transaction status 'I' of the protocol's ReadyForQuery: idle,
+// in no block.
 const outsideTransaction = 'I'
 
 // StepError is a step that failed. It is an ErrStep, and wraps what the server said.
@@ -177,7 +183,8 @@ func (e *StepError) Error() string {
 	return text + detail(pgErr.Detail) + detail(pgErr.Hint)
 }
 
-// raiseException is the SQLSTATE of a step's own RAISE, whose text needs no PL/pgSQL context.
+// raiseException is the SQLSTATE of a step's own RAISE, whose text needs no PL/pgSQL
+// context.
 const raiseException = "P0001"
 
 func detail(text string) string {
@@ -190,7 +197,8 @@ func detail(text string) string {
 // Unwrap returns the class and the cause.
 func (e *StepError) Unwrap() []error { return []error{ErrStep, e.Err} }
 
-// lineOf returns the line, from 1, of a position that PostgreSQL counts in characters, from 1; or 0 for none.
+// lineOf returns the line, from 1, of a position that PostgreSQL counts in characters,
+// from 1; or 0 for none.
 func lineOf(sql string, position int) int {
 	if position <= 0 {
 		return 0

@@ -15,12 +15,14 @@ import (
 	"pephub-migrate/internal/config"
 )
 
-// ErrFolder means that the steps in an operator's own folder cannot be used. No server was asked for anything.
+// ErrFolder means that the steps in an operator's own folder cannot be used. No server
+// was asked for anything.
 var ErrFolder = errors.New("the steps in MIGRATIONS_DIR cannot be used")
 
-// newFromFolder is New for the steps in the folder MIGRATIONS_DIR, which are to be tried in place of the image's. They are read
-// once, and held against the rules that a test holds the image's against. The error wraps ErrFolder or ErrTarget, unless the
-// image's own are faulty.
+// newFromFolder is New for the steps in the folder MIGRATIONS_DIR, which are to be tried
+// in place of the image's. They are read once, and held against the rules that a test
+// holds the image's against. The error wraps ErrFolder or ErrTarget, unless the image's
+// own are faulty.
 func newFromFolder(image fs.FS, cfg config.Config, log *slog.Logger) (*Migrator, error) {
 	own, err := Load(image)
 	if err != nil {
@@ -35,7 +37,8 @@ func newFromFolder(image fs.FS, cfg config.Config, log *slog.Logger) (*Migrator,
 	return newMigrator(steps, cfg, log)
 }
 
-// LoadFolder is Load for a folder that may hold more than steps, such as migrations/ itself.
+// LoadFolder is Load for a folder that may hold more than steps, such as migrations/
+// itself.
 func LoadFolder(fsys fs.FS) (Steps, error) { return Load(folder{fsys}) }
 
 func loadFolder(fsys fs.FS, own Steps) (Steps, error) {
@@ -43,7 +46,8 @@ func loadFolder(fsys fs.FS, own Steps) (Steps, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A database that is at one of the first steps, or empty, would be taken for something else.
+	// A database that is at one of the first steps, or empty, would be taken for
+	// something else.
 	if first := own[0].Number; steps[0].Number > first {
 		return nil, fmt.Errorf("the first is step %d, and those from step %d on are missing: a step is tried along with all before it",
 			steps[0].Number, first)
@@ -62,8 +66,9 @@ func (s Steps) without(others Steps) []string {
 	return names
 }
 
-// folder shows of a folder what may be a step's file: what the image would embed, and what begins with a digit, so that
-// Load refuses a misspelt one. It sets the rest aside: code, notes, what an editor or Kubernetes keeps there.
+// folder shows of a folder what may be a step's file: what the image would embed, and
+// what begins with a digit, so that Load refuses a misspelt one. It sets the rest aside:
+// code, notes, what an editor or Kubernetes keeps there.
 type folder struct{ fs.FS }
 
 // ReadDir is what fs.ReadDir calls.
@@ -72,7 +77,8 @@ func (f folder) ReadDir(name string) ([]fs.DirEntry, error) {
 	return slices.DeleteFunc(entries, func(entry fs.DirEntry) bool { return !mayBeStep(entry.Name()) }), bare(err)
 }
 
-// ReadFile is what fs.ReadFile calls. It refuses what a checkout on Windows makes of a file: its shape would be no database's.
+// ReadFile is what fs.ReadFile calls. It refuses what a checkout on Windows makes of a
+// file: its shape would be no database's.
 func (f folder) ReadFile(name string) ([]byte, error) {
 	content, err := fs.ReadFile(f.FS, name)
 	if err == nil && bytes.ContainsRune(content, '\r') {

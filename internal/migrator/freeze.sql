@@ -1,6 +1,7 @@
--- Nobody makes a function, an operator or a cast until the end of the transaction: what is planted after the look for it
--- would be called. What an open transaction has made already shows when it ends, so those of roles with fewer rights are
--- waited for. Only a superuser may have that, and has the most to lose.
+-- Nobody makes a function, an operator or a cast until the end of the transaction: what
+-- is planted after the look for it would be called. What an open transaction has made
+-- already shows when it ends, so those of roles with fewer rights are waited for. Only a
+-- superuser may have that, and has the most to lose.
 DO $do$
 DECLARE
     until timestamptz := clock_timestamp() + current_setting('lock_timeout')::interval;

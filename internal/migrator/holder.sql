@@ -1,6 +1,8 @@
--- Who holds the lock by which one instance at a time migrates: a session, or a prepared transaction that nobody has ended. It is
--- able to be an instance if its role can act for the owner of PEPhub's tables, or make the first of them; anybody who may
--- connect can take the lock. What a session does is hidden from roles without pg_read_all_stats: then it is taken to work.
+-- Who holds the lock by which one instance at a time migrates: a session, or a prepared
+-- transaction that nobody has ended. It is able to be an instance if its role can act for
+-- the owner of PEPhub's tables, or make the first of them; anybody who may connect can
+-- take the lock. What a session does is hidden from roles without pg_read_all_stats: then
+-- it is taken to work.
 SELECT
     l.pid,
     a.application_name,

@@ -1,5 +1,6 @@
-// Package migrator brings a PEPhub database to a step, in one transaction: it recognises what is there, adopts it,
-// runs golang-migrate, and verifies the result before the commit.
+// Package migrator brings a PEPhub database to a step, in one transaction: it recognises
+// what is there, adopts it, runs golang-migrate, and verifies the result before the
+// commit.
 package migrator
 
 import (
@@ -24,10 +25,12 @@ var (
 	// ErrStep means that a step failed. Everything was rolled back.
 	ErrStep = errors.New("a migration failed; rolled back")
 
-	// ErrEmpty means that there is nothing in the database, and that the configuration wants something there.
+	// ErrEmpty means that there is nothing in the database, and that the configuration
+	// wants something there.
 	ErrEmpty = errors.New("the database is empty, and MIGRATE_EMPTY=refuse; nothing was done")
 
-	// ErrTarget means that the configured target is no step, or lies in the other direction.
+	// ErrTarget means that the configured target is no step, or lies in the other
+	// direction.
 	ErrTarget = errors.New("MIGRATE_TARGET cannot be reached")
 )
 
@@ -52,7 +55,8 @@ type Migrator struct {
 	askedAgain  bool            // whether an attempt was to be confirmed even if the wait is over
 }
 
-// Outcome is where a database was and where it is now. Of an attempt that failed, only Progress counts.
+// Outcome is where a database was and where it is now. Of an attempt that failed, only
+// Progress counts.
 type Outcome struct {
 	From     Step // the zero Step for an empty database
 	To       Step
@@ -67,8 +71,8 @@ type Outcome struct {
 // WasEmpty reports whether an empty database was filled.
 func (o Outcome) WasEmpty() bool { return o.Changed && o.From.Number == 0 }
 
-// New returns a migrator for the steps in fsys, or for those in the folder that cfg names instead. The error wraps ErrTarget
-// or ErrFolder, or is about the set of steps.
+// New returns a migrator for the steps in fsys, or for those in the folder that cfg names
+// instead. The error wraps ErrTarget or ErrFolder, or is about the set of steps.
 func New(fsys fs.FS, cfg config.Config, log *slog.Logger) (*Migrator, error) {
 	if cfg.MigrationsDir != "" {
 		return newFromFolder(fsys, cfg, log)
@@ -112,17 +116,19 @@ func (m *Migrator) Attempt(ctx context.Context, conn *pgconn.PgConn) (Outcome, e
 	return m.Migrate(ctx, conn)
 }
 
-// Migrate is one attempt to bring the database behind conn to the target. Either it is there afterwards, or it is
-// as it was. The error wraps ErrUnrecognised, ErrEmpty, ErrNewer, ErrTarget, ErrAttached, ErrPlanted, ErrStep, ErrResult,
-// postgres.ErrBusy or postgres.ErrStandby, or is the connection's.
+// Migrate is one attempt to bring the database behind conn to the target. Either it is
+// there afterwards, or it is as it was. The error wraps ErrUnrecognised, ErrEmpty,
+// ErrNewer, ErrTarget, ErrAttached, ErrPlanted, ErrStep, ErrResult, postgres.ErrBusy or
+// postgres.ErrStandby, or is the connection's.
 func (m *Migrator) Migrate(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	outcome, err := m.migrateOnce(ctx, conn)
 	return outcome, m.confirm(ctx, conn, err)
 }
 
-// migrateOnce is Migrate with errors that another program's work may have caused. The first look, without the lock, only serves
-// to find that there is nothing to do. PostgreSQL does not read all its catalogs as of one moment, so what it shows while another
-// instance commits may be a mixture of before and after.
+// migrateOnce is Migrate with errors that another program's work may have caused. The
+// first look, without the lock, only serves to find that there is nothing to do.
+// PostgreSQL does not read all its catalogs as of one moment, so what it shows while
+// another instance commits may be a mixture of before and after.
 func (m *Migrator) migrateOnce(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	if m.behind {
 		if outcome, err := m.queue(ctx, conn); err != nil {
@@ -145,8 +151,9 @@ func (m *Migrator) migrateOnce(ctx context.Context, conn *pgconn.PgConn) (Outcom
 	return m.inTransaction(ctx, conn)
 }
 
-// A look without the lock takes milliseconds, unless somebody keeps a version table locked or the server is gone. It is
-// given no longer than this, or than the whole run may wait.
+// A look without the lock takes milliseconds, unless somebody keeps a version table
+// locked or the server is gone. It is given no longer than this, or than the whole run
+// may wait.
 const (
 	minGlanceTimeout = time.Second
 	maxGlanceTimeout = 5 * time.Second
@@ -194,15 +201,17 @@ func (m *Migrator) done(db schema.Database, at position) bool {
 		db.Recorded == strconv.Itoa(at.step) && db.Oldest == m.target.Oldest && alembic == m.target.Revision
 }
 
-// compatible reports whether a newer image has been here and left what an application of this one's newest step can work
-// on, as it is while a deployment is rolled back. That image knows, and has written it down.
+// compatible reports whether a newer image has been here and left what an application of
+// this one's newest step can work on, as it is while a deployment is rolled back. That
+// image knows, and has written it down.
 func (m *Migrator) compatible(db schema.Database) bool {
 	return m.config.Action != config.Down && db.Version() > m.steps.newest().Number &&
 		db.Oldest > 0 && db.Oldest <= m.target.Number
 }
 
-// migrateLocked does the work of the transaction, in which the database was read again: another instance may have been quicker.
-// session is its number on the server. If the watcher finds out that the server has it no more, no answer is waited for.
+// migrateLocked does the work of the transaction, in which the database was read again:
+// another instance may have been quicker. session is its number on the server. If the
+// watcher finds out that the server has it no more, no answer is waited for.
 func (m *Migrator) migrateLocked(ctx context.Context, conn *pgconn.PgConn, db schema.Database, session string) (Outcome, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -246,8 +255,9 @@ func (m *Migrator) move(ctx context.Context, conn *pgconn.PgConn, db schema.Data
 	return outcome, m.verify(results, u)
 }
 
-// run lets golang-migrate take the steps, and returns how many rows were written. It reports progress if it got further than
-// any attempt before: failing repeatedly on the same lock is not progress.
+// run lets golang-migrate take the steps, and returns how many rows were written. It
+// reports progress if it got further than any attempt before: failing repeatedly on the
+// same lock is not progress.
 func (m *Migrator) run(ctx context.Context, conn *pgconn.PgConn, at int, watcher *watcher) (progress bool, rows int64, err error) {
 	if at == m.target.Number {
 		return false, 0, nil
@@ -271,12 +281,14 @@ func newEngine(driver *driver) (*migrate.Migrate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStep, err)
 	}
-	// Bodies that are read ahead are never freed when a step fails, and a failed attempt may be one of many.
+	// Bodies that are read ahead are never freed when a step fails, and a failed attempt
+	// may be one of many.
 	engine.PrefetchMigrations = 0
 	return engine, nil
 }
 
-// reach takes golang-migrate's word for an error, but not for success: it returns nil when it was stopped half-way.
+// reach takes golang-migrate's word for an error, but not for success: it returns nil
+// when it was stopped half-way.
 func reach(engine *migrate.Migrate, driver *driver, target int) error {
 	if err := engine.Migrate(uint(target)); err != nil {
 		return err
@@ -287,13 +299,15 @@ func reach(engine *migrate.Migrate, driver *driver, target int) error {
 	return nil
 }
 
-// pathSQL makes the unqualified names of the steps lead to PEPhub's tables, until another look or the end of the transaction.
+// pathSQL makes the unqualified names of the steps lead to PEPhub's tables, until another
+// look or the end of the transaction.
 func pathSQL(db schema.Database) string { return "SET LOCAL search_path = " + db.Path + ";\n" }
 
-// recordSQL writes both version tables: golang-migrate's own, so that its CLI can read the database, with the oldest step
-// whose applications can work on the result, for the images that come after; and Alembic's, so
-// that a pepdbagent that is started with run_migrations=True finds nothing to do. At a step that is older than
-// Alembic, alembic_version stays away or becomes empty.
+// recordSQL writes both version tables: golang-migrate's own, so that its CLI can read
+// the database, with the oldest step whose applications can work on the result, for the
+// images that come after; and Alembic's, so that a pepdbagent that is started with
+// run_migrations=True finds nothing to do. At a step that is older than Alembic,
+// alembic_version stays away or becomes empty.
 func (m *Migrator) recordSQL(db schema.Database) string {
 	var sql string
 	migrations, alembic := db.Schema+".schema_migrations", db.Schema+".alembic_version"
@@ -314,7 +328,8 @@ func (m *Migrator) recordSQL(db schema.Database) string {
 	return sql
 }
 
-// verify compares what the last results say of the database with the target's snapshot, and with what must be attached to it.
+// verify compares what the last results say of the database with the target's snapshot,
+// and with what must be attached to it.
 func (m *Migrator) verify(results []*pgconn.Result, u upgrade) error {
 	if len(results) == 0 {
 		return fmt.Errorf("%w: the server does not say what the result is", ErrResult)

@@ -16,8 +16,9 @@ import (
 	"pephub-migrate/internal/schema"
 )
 
-// Plan returns what Migrate would do, as a script for psql that does the same, and does nothing. It only reads; a standby will
-// do. The error is as for Check, but that there is something to do is none.
+// Plan returns what Migrate would do, as a script for psql that does the same, and does
+// nothing. It only reads; a standby will do. The error is as for Check, but that there is
+// something to do is none.
 func (m *Migrator) Plan(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	found, err := m.assess(ctx, conn)
 	switch {
@@ -33,7 +34,8 @@ func (m *Migrator) Plan(ctx context.Context, conn *pgconn.PgConn) (Outcome, erro
 	return found.outcome, err
 }
 
-// script puts together what Migrate runs, in its order, between two looks at the database that stop it.
+// script puts together what Migrate runs, in its order, between two looks at the database
+// that stop it.
 func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assessment) (string, error) {
 	sizes, err := m.tableSizes(ctx, conn, found.db)
 	if err != nil {
@@ -65,8 +67,9 @@ func (m *Migrator) script(ctx context.Context, conn *pgconn.PgConn, found assess
 	return strings.Join(parts, "\n"), nil
 }
 
-// expectAttached returns statements that fail unless what is attached to the tables is as it was, and nothing is planted. The
-// locks keep it so, and leave readers and writers alone.
+// expectAttached returns statements that fail unless what is attached to the tables is as
+// it was, and nothing is planted. The locks keep it so, and leave readers and writers
+// alone.
 func (m *Migrator) expectAttached(u upgrade) string {
 	sql := freezeSQL
 	if tables := present(u.db); len(tables) > 0 {
@@ -99,10 +102,11 @@ func dedent(sql string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(strings.TrimSpace(sql), "\n\t\t", "\n"), "\t", "    ") + "\n"
 }
 
-// beginSQL stops a psql that was told neither to stop at an error nor to run all in one transaction: a setting that is local
-// to the transaction is gone in the next statement where every statement is one. So is the search path, and so the names are
-// qualified. And it keeps psql -1 from committing a plan whose end is missing: a foreign key is checked at the commit, and
-// endOfPlanSQL brings what it refers to.
+// beginSQL stops a psql that was told neither to stop at an error nor to run all in one
+// transaction: a setting that is local to the transaction is gone in the next statement
+// where every statement is one. So is the search path, and so the names are qualified.
+// And it keeps psql -1 from committing a plan whose end is missing: a foreign key is
+// checked at the commit, and endOfPlanSQL brings what it refers to.
 func beginSQL() string {
 	return fmt.Sprintf(`\set ON_ERROR_STOP on
 \encoding UTF8
@@ -130,14 +134,16 @@ INSERT INTO pg_temp.pephub_migrate_begin VALUES (1);
 
 func endOfPlanSQL() string { return "INSERT INTO pg_temp.pephub_migrate_end VALUES (1);\n" }
 
-// placeSQL makes the settings that a look makes, whatever the search path is of whoever runs the plan.
+// placeSQL makes the settings that a look makes, whatever the search path is of whoever
+// runs the plan.
 func placeSQL(db schema.Database) string {
 	return fmt.Sprintf("SELECT set_config('pephub_migrate.schema', (parse_ident(%s))[1], true),\n    set_config('pephub_migrate.path', %s, true);\n",
 		literal(db.Schema), literal(db.Path))
 }
 
-// guardSQL stops a plan that would drop a table with rows: that it is empty was seen without a lock. The name of the schema,
-// which may be anything, does not stand in the text of the block.
+// guardSQL stops a plan that would drop a table with rows: that it is empty was seen
+// without a lock. The name of the schema, which may be anything, does not stand in the
+// text of the block.
 func guardSQL(c clearing, schemaName string) string {
 	if len(c.drop) == 0 {
 		return ""
@@ -159,7 +165,8 @@ $do$;
 `, lockSQL(qualified(schemaName, c.drop)), strings.Join(c.drop, ","))
 }
 
-// fingerprintSQL is the query for the fingerprint of what the queries in lines return, of those lines for which the condition holds.
+// fingerprintSQL is the query for the fingerprint of what the queries in lines return, of
+// those lines for which the condition holds.
 func fingerprintSQL(lines []string, condition string) string {
 	return fmt.Sprintf("SELECT encode(sha256(convert_to(string_agg(line, chr(10) ORDER BY convert_to(line, 'UTF8')), 'UTF8')), 'hex')\nFROM (\n%s\n) AS look\nWHERE %s",
 		strings.Join(lines, "\nUNION ALL\n"), condition)
@@ -181,7 +188,8 @@ $do$;
 `, fingerprint, fingerprintSQL(lines, condition), complaint)
 }
 
-// wanted is the condition that leaves out what no snapshot is held against: an operator's own index by a name of ours.
+// wanted is the condition that leaves out what no snapshot is held against: an operator's
+// own index by a name of ours.
 func (m *Migrator) wanted() string {
 	var indexes []string
 	for object := range m.target.Shape {
@@ -196,7 +204,8 @@ func (m *Migrator) wanted() string {
 	return fmt.Sprintf("line NOT LIKE 'index %%'\n    OR split_part(line, ': ', 1) IN (%s)", strings.Join(indexes, ", "))
 }
 
-// result is the fingerprint of the database afterwards: the target's shape, or that which is there if no step is pending.
+// result is the fingerprint of the database afterwards: the target's shape, or that which
+// is there if no step is pending.
 func (m *Migrator) result(db schema.Database, at position) string {
 	shape := m.target.Shape
 	if at.step == m.target.Number {
@@ -214,7 +223,8 @@ func (m *Migrator) result(db schema.Database, at position) string {
 	return fingerprint(shape, strconv.Itoa(m.target.Number), alembic, m.target.Oldest)
 }
 
-// fingerprint is what fingerprintSQL makes of a database with that shape and those lines of the version tables.
+// fingerprint is what fingerprintSQL makes of a database with that shape and those lines
+// of the version tables.
 func fingerprint(shape schema.Shape, recorded, alembic string, oldest int) string {
 	var lines []string
 	for line := range strings.Lines(shape.String()) {

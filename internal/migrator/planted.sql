@@ -1,8 +1,10 @@
--- Whatever could run with the rights of the login role because somebody with fewer rights has put it there: a line for
--- each, with what to do. SET ROLE is no protection, since any function can leave it.
+-- Whatever could run with the rights of the login role because somebody with fewer rights
+-- has put it there: a line for each, with what to do. SET ROLE is no protection, since
+-- any function can leave it.
 --
--- A function or operator is found by its name in a schema of the search path, and one whose arguments match better goes
--- before that of pg_catalog. An expression runs whenever a row is written.
+-- A function or operator is found by its name in a schema of the search path, and one
+-- whose arguments match better goes before that of pg_catalog. An expression runs
+-- whenever a row is written.
 WITH login AS (
     SELECT oid FROM pg_roles WHERE rolname = session_user
 ),
@@ -118,7 +120,8 @@ found (object, remedy) AS (
     JOIN pg_type AS t ON t.oid = a.atttypid
     WHERE powerful.yes AND k.contype = 'f' AND k.confrelid IN (SELECT oid FROM ours)
         AND t.typnamespace <> 'pg_catalog'::regnamespace AND t.typowner NOT IN (SELECT oid FROM trusted)
-    -- What a step's UPDATE does to another table may go on from there, to a trigger that runs at the commit.
+    -- What a step's UPDATE does to another table may go on from there, to a trigger that
+    -- runs at the commit.
     UNION ALL
     SELECT
         pg_describe_object('pg_constraint'::regclass, k.oid, 0) || ', which changes its table when a key of PEPhub''s changes',

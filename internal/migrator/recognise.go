@@ -46,20 +46,23 @@ func (e *ShapeError) Unwrap() error { return e.Class }
 type position struct {
 	step int // 0 for an empty database
 
-	// leftovers are tables and enums of later steps. An application that is newer than the database makes them when
-	// it starts: SQLAlchemy's create_all adds what is missing and alters nothing.
+	// leftovers are tables and enums of later steps. An application that is newer than
+	// the database makes them when it starts: SQLAlchemy's create_all adds what is
+	// missing and alters nothing.
 	leftovers schema.Shape
 
-	// missing are indexes of the step that the database lacks: an application makes none that are only this program's, and an
-	// operator may have dropped one.
+	// missing are indexes of the step that the database lacks: an application makes none
+	// that are only this program's, and an operator may have dropped one.
 	missing schema.Shape
 
-	// stale are tables and enums of earlier steps alone, as those make them: an application that is older than the database,
-	// and is started again on it, makes them too. It cannot work here, and so they should be empty.
+	// stale are tables and enums of earlier steps alone, as those make them: an
+	// application that is older than the database, and is started again on it, makes them
+	// too. It cannot work here, and so they should be empty.
 	stale schema.Shape
 
-	// ifEmpty is where the database is instead if the leftovers of that position hold no rows: then nobody has worked at this
-	// step yet, which may fill those tables from others. It is nil if there is but one way to see the database.
+	// ifEmpty is where the database is instead if the leftovers of that position hold no
+	// rows: then nobody has worked at this step yet, which may fill those tables from
+	// others. It is nil if there is but one way to see the database.
 	ifEmpty *position
 }
 
@@ -68,8 +71,9 @@ func (p position) missingIndexes() string {
 	return strings.Join(slices.Sorted(slices.Values(p.missing.Names("index"))), ", ")
 }
 
-// recognise finds the step that the database is at. The shape decides. What the two version tables say is evidence of
-// somebody who knows more than this image, and nothing beyond that: Alembic stamps a database without looking at it.
+// recognise finds the step that the database is at. The shape decides. What the two
+// version tables say is evidence of somebody who knows more than this image, and nothing
+// beyond that: Alembic stamps a database without looking at it.
 func (s Steps) recognise(db schema.Database) (position, error) {
 	where := "schema " + db.Schema + " holds none of PEPhub's tables"
 	if db.Schema == "" {
@@ -92,8 +96,9 @@ func (s Steps) recognise(db schema.Database) (position, error) {
 	if len(db.Shape.Names("table")) == 0 && len(db.Shape) == len(db.Shape.Names("enum")) {
 		return position{leftovers: db.Shape}, nil
 	}
-	// The newest that matches, and a whole match before one that lacks indexes, and that before one with leftovers: what an
-	// application of the step has filled is no leftover.
+	// The newest that matches, and a whole match before one that lacks indexes, and that
+	// before one with leftovers: what an application of the step has filled is no
+	// leftover.
 	for i := len(s) - 1; i >= 0; i-- {
 		if s[i].matches(db.Shape) {
 			return position{step: s[i].Number}, s.checkIndexes(db.Shape)
@@ -115,8 +120,8 @@ func (s Steps) recognise(db schema.Database) (position, error) {
 	return position{}, s.nearest(db.Shape)
 }
 
-// withStale returns the newest step that a database is at but for tables and enums as other steps make them, if there is
-// such a step.
+// withStale returns the newest step that a database is at but for tables and enums as
+// other steps make them, if there is such a step.
 func (s Steps) withStale(shape schema.Shape) (at position, common schema.Shape, ok bool) {
 	for _, step := range slices.Backward(s) {
 		if common, rest := shape.Split(step.Shape); step.matches(common) && s.makesAll(rest) {
@@ -126,8 +131,8 @@ func (s Steps) withStale(shape schema.Shape) (at position, common schema.Shape, 
 	return position{}, nil, false
 }
 
-// withLeftovers returns the newest step that a database is at but for tables and enums of later steps, and the rest of the
-// database, if there is such a step.
+// withLeftovers returns the newest step that a database is at but for tables and enums of
+// later steps, and the rest of the database, if there is such a step.
 func (s Steps) withLeftovers(shape schema.Shape) (at position, common schema.Shape, ok bool) {
 	for i := len(s) - 1; i >= 0; i-- {
 		if common, rest := shape.Split(s[i].Shape); s[i].matches(common) && s[:i].lacks(rest) {
@@ -137,8 +142,9 @@ func (s Steps) withLeftovers(shape schema.Shape) (at position, common schema.Sha
 	return position{}, nil, false
 }
 
-// withoutIndexes returns the step that a database is at but for indexes, if there is one: of several that with the fewest
-// missing, and the newest of those. One that lacks more may do more than make its indexes.
+// withoutIndexes returns the step that a database is at but for indexes, if there is one:
+// of several that with the fewest missing, and the newest of those. One that lacks more
+// may do more than make its indexes.
 func (s Steps) withoutIndexes(shape schema.Shape) (at position, ok bool) {
 	for i, step := range s {
 		for _, snapshot := range step.shapes() {
@@ -151,8 +157,8 @@ func (s Steps) withoutIndexes(shape schema.Shape) (at position, ok bool) {
 	return at, ok
 }
 
-// lackedIndexes returns the indexes that a shape lacks to be that of the snapshot, and whether that is all that is different, and
-// every one of them can be made.
+// lackedIndexes returns the indexes that a shape lacks to be that of the snapshot, and
+// whether that is all that is different, and every one of them can be made.
 func (s Steps) lackedIndexes(shape, snapshot schema.Shape) (schema.Shape, bool) {
 	missing := schema.Shape{}
 	for _, difference := range shape.Diff(snapshot) {
@@ -174,8 +180,9 @@ func indexOf(object string) (table, index string) {
 	return table, index
 }
 
-// createIndex returns the statement by which the last of the steps that does so makes an index, or nothing. A snapshot does not
-// say enough of one to make it: neither its operator classes nor its order, expressions and conditions.
+// createIndex returns the statement by which the last of the steps that does so makes an
+// index, or nothing. A snapshot does not say enough of one to make it: neither its
+// operator classes nor its order, expressions and conditions.
 func (s Steps) createIndex(object string) string {
 	table, index := indexOf(object)
 	statement := regexp.MustCompile(`(?m)^CREATE (UNIQUE )?INDEX (IF NOT EXISTS )?` + regexp.QuoteMeta(index+" ON "+table) + ` [^;]*;`)
@@ -187,8 +194,8 @@ func (s Steps) createIndex(object string) string {
 	return ""
 }
 
-// indexSQL makes the missing indexes. Where steps follow, which may need more than CREATE INDEX of a table, it takes the strongest
-// lock at once: to raise a lock makes deadlocks.
+// indexSQL makes the missing indexes. Where steps follow, which may need more than CREATE
+// INDEX of a table, it takes the strongest lock at once: to raise a lock makes deadlocks.
 func (s Steps) indexSQL(at position, target int) string {
 	if len(at.missing) == 0 {
 		return ""
@@ -217,7 +224,8 @@ func (s Steps) lacks(rest schema.Shape) bool {
 	return true
 }
 
-// makesAll reports whether every table of the leftovers looks as one of the steps leaves it.
+// makesAll reports whether every table of the leftovers looks as one of the steps leaves
+// it.
 func (s Steps) makesAll(leftovers schema.Shape) bool {
 	return !slices.ContainsFunc(leftovers.Names("table"), func(table string) bool {
 		made, _ := s.makes(table, leftovers, s.newest().Number)
@@ -225,8 +233,9 @@ func (s Steps) makesAll(leftovers schema.Shape) bool {
 	})
 }
 
-// makes reports whether a table among the leftovers looks as one of the steps leaves it, but for indexes, and whether the first of
-// those is on the way to the target and makes it only where it is missing, and so can live with it as it is.
+// makes reports whether a table among the leftovers looks as one of the steps leaves it,
+// but for indexes, and whether the first of those is on the way to the target and makes
+// it only where it is missing, and so can live with it as it is.
 func (s Steps) makes(table string, leftovers schema.Shape, target int) (ok, keeps bool) {
 	wanted := schema.Shape{"table " + table: ""}
 	have, _ := leftovers.Split(wanted)
@@ -240,8 +249,8 @@ func (s Steps) makes(table string, leftovers schema.Shape, target int) (ok, keep
 	return false, false
 }
 
-// checkIndexes refuses an index of the operator's own that goes by the name of one of the newest step's and is not
-// the same: the step would take it for its own.
+// checkIndexes refuses an index of the operator's own that goes by the name of one of the
+// newest step's and is not the same: the step would take it for its own.
 func (s Steps) checkIndexes(shape schema.Shape) error {
 	var differences []schema.Difference
 	for _, difference := range shape.Diff(s.newest().Shape) {
@@ -296,7 +305,8 @@ func (s Steps) knows(revision string) bool {
 	return false
 }
 
-// nearest explains an unrecognised shape by the step with the fewest differences, the newer of two.
+// nearest explains an unrecognised shape by the step with the fewest differences, the
+// newer of two.
 func (s Steps) nearest(shape schema.Shape) error {
 	best := &ShapeError{Class: ErrUnrecognised}
 	for i, step := range s {

@@ -11,9 +11,10 @@ import (
 //go:embed close.sql
 var closeSQL string
 
-// asideSQL returns the statements that take out of the way of the steps what has to be: those that need the rights of the
-// login role, and those of the tables' owner. The latter lock their tables first as strongly as a step may: to raise a lock
-// makes deadlocks.
+// asideSQL returns the statements that take out of the way of the steps what has to be:
+// those that need the rights of the login role, and those of the tables' owner. The
+// latter lock their tables first as strongly as a step may: to raise a lock makes
+// deadlocks.
 func (c carried) asideSQL(schema string) (login, owner string) {
 	var tables []string
 	for _, a := range c.aside {
@@ -34,8 +35,8 @@ func (c carried) asideSQL(schema string) (login, owner string) {
 	return login, owner
 }
 
-// restoreSQL returns the statements that give new tables the grants and the row security of their sources, and put back
-// what stepped aside or was on something that is new.
+// restoreSQL returns the statements that give new tables the grants and the row security
+// of their sources, and put back what stepped aside or was on something that is new.
 func (c carried) restoreSQL(schema string) string {
 	var sql, login strings.Builder
 	if made := append(slices.Sorted(maps.Keys(c.archives)), c.closed...); len(made) > 0 {
@@ -97,7 +98,8 @@ func (c carried) missing(found []attachment) []attachment {
 	return slices.DeleteFunc(slices.Clone(c.after), func(a attachment) bool { return there[a.String()] })
 }
 
-// fingerprint returns what fingerprintSQL makes of the lines of text of all attachments before the steps.
+// fingerprint returns what fingerprintSQL makes of the lines of text of all attachments
+// before the steps.
 func (c carried) fingerprint() string {
 	var lines []string
 	for _, a := range c.before {
@@ -111,7 +113,8 @@ func linesSQL(attached string) string {
 	return `SELECT concat_ws('|', kind, "table", "column", name, "on", definition) AS line FROM (` + attached + `) AS attached`
 }
 
-// expectSQL returns a statement that fails unless all is there that must be, given the query for attachments.
+// expectSQL returns a statement that fails unless all is there that must be, given the
+// query for attachments.
 func (c carried) expectSQL(attached string) string {
 	if len(c.after) == 0 {
 		return ""

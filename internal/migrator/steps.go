@@ -81,9 +81,10 @@ var (
 	revision = regexp.MustCompile(`^[0-9a-f]{12}$`)
 )
 
-// Load reads the steps from the top of fsys and sees that the set is whole. golang-migrate by itself would pass over a file
-// whose name it does not understand, and take a step without an up file for one with nothing to do. What stands in the
-// SQL is left to Check: it takes longer than all the rest of a run that finds nothing to do.
+// Load reads the steps from the top of fsys and sees that the set is whole.
+// golang-migrate by itself would pass over a file whose name it does not understand, and
+// take a step without an up file for one with nothing to do. What stands in the SQL is
+// left to Check: it takes longer than all the rest of a run that finds nothing to do.
 func Load(fsys fs.FS) (Steps, error) {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
@@ -150,8 +151,8 @@ func (s *Step) addVariant(text string) error {
 	return err
 }
 
-// addShape takes what is no shape out of the snapshot: the revision, the oldest step whose applications can work on this
-// one, if that is another, and the costs.
+// addShape takes what is no shape out of the snapshot: the revision, the oldest step
+// whose applications can work on this one, if that is another, and the costs.
 func (s *Step) addShape(text string) error {
 	shape, err := schema.ParseShape(text)
 	if err != nil {
@@ -175,7 +176,8 @@ func (s *Step) addShape(text string) error {
 	return nil
 }
 
-// takeCosts takes "lock table: MODE", "work table: duration" and "archive table: table" out of a snapshot.
+// takeCosts takes "lock table: MODE", "work table: duration" and "archive table: table"
+// out of a snapshot.
 func takeCosts(shape schema.Shape) (costs, error) {
 	taken := costs{locks: map[string]string{}, work: map[string]time.Duration{}, archives: map[string]string{}}
 	for object, value := range shape {
@@ -199,8 +201,9 @@ func takeCosts(shape schema.Shape) (costs, error) {
 	return taken, nil
 }
 
-// takeMoves takes "from <new object>: <object>, <object>", "moved <object>: <object>", "refilled table <table>",
-// "distinct column <column>: <columns>" and "merged column <column>: <tables>" out of a snapshot.
+// takeMoves takes "from <new object>: <object>, <object>", "moved <object>: <object>",
+// "refilled table <table>", "distinct column <column>: <columns>" and "merged column
+// <column>: <tables>" out of a snapshot.
 func takeMoves(shape schema.Shape) moves {
 	taken := moves{
 		from: map[string][]string{}, moved: map[string]string{}, refilled: map[string]bool{}, distinct: map[string]string{},
@@ -236,8 +239,8 @@ func withoutEvidence(shape schema.Shape) schema.Shape {
 	return shape
 }
 
-// Check returns what keeps the SQL of the steps from being one transaction on any database, and everything else that the
-// rules for steps forbid.
+// Check returns what keeps the SQL of the steps from being one transaction on any
+// database, and everything else that the rules for steps forbid.
 func (s Steps) Check() error {
 	var faults []error
 	for _, step := range s {
@@ -252,8 +255,8 @@ func (s Steps) Check() error {
 
 // checkSQL returns what keeps the text from being a step.
 func checkSQL(text string) error {
-	// What would end the transaction that all steps share, or cannot run inside one. Text within quotes is
-	// removed before: BEGIN and END belong to PL/pgSQL there.
+	// What would end the transaction that all steps share, or cannot run inside one. Text
+	// within quotes is removed before: BEGIN and END belong to PL/pgSQL there.
 	quoted := regexp.MustCompile(`(?s)\$\w*\$.*?\$\w*\$|'[^']*'|--[^\n]*|/\*.*?\*/`)
 	forbiddenCommand := regexp.MustCompile(`(?is)(?:^|;)\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|PREPARE|VACUUM|COPY)\b`)
 	concurrently := regexp.MustCompile(`(?i)\bCONCURRENTLY\b`)
@@ -284,8 +287,9 @@ func checkSQL(text string) error {
 	return nil
 }
 
-// unfinished returns the line, from 1, of the first TODO in a comment, or 0. What stands between $$ is looked through too, where
-// an apostrophe may begin no literal; so that it hides no comment below, a literal ends with its line at the latest.
+// unfinished returns the line, from 1, of the first TODO in a comment, or 0. What stands
+// between $$ is looked through too, where an apostrophe may begin no literal; so that it
+// hides no comment below, a literal ends with its line at the latest.
 func unfinished(text string) int {
 	comments := regexp.MustCompile(`(?s)'[^'\n]*'|(--[^\n]*|/\*.*?\*/)`)
 	todo := regexp.MustCompile(`\bTODO`)

@@ -128,7 +128,8 @@ func set(file, content string) func(fstest.MapFS) {
 	return func(m fstest.MapFS) { m[file] = &fstest.MapFile{Data: []byte(content)} }
 }
 
-// A folder may hold more than steps, as migrations/ and a mounted ConfigMap do, but no step that is misnamed.
+// A folder may hold more than steps, as migrations/ and a mounted ConfigMap do, but no
+// step that is misnamed.
 func TestFolder(t *testing.T) {
 	own, err := Load(twoSteps())
 	if err != nil {
@@ -180,7 +181,8 @@ func TestFolder(t *testing.T) {
 	}
 }
 
-// Kubernetes mounts a ConfigMap as links to links, and swaps them when it changes. What was read is what runs.
+// Kubernetes mounts a ConfigMap as links to links, and swaps them when it changes. What
+// was read is what runs.
 func TestFolderIsReadOnce(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "..2026_11_25"), twoSteps()); err != nil {
@@ -320,8 +322,9 @@ func TestRecognise(t *testing.T) {
 	}
 }
 
-// A database that lacks indexes of several steps is at that one of them which it resembles most: the steps above it may do more
-// than make their indexes. They are made as their steps make them, which a snapshot does not say.
+// A database that lacks indexes of several steps is at that one of them which it
+// resembles most: the steps above it may do more than make their indexes. They are made
+// as their steps make them, which a snapshot does not say.
 func TestRecogniseWithoutIndexes(t *testing.T) {
 	const (
 		shape  = "table a\ncolumn a.b: integer\ncolumn a.c: text\n"
@@ -372,7 +375,8 @@ func TestRecogniseWithoutIndexes(t *testing.T) {
 	}
 }
 
-// golang-migrate calls SetVersion and not Run for a version that has no file in the direction it is going.
+// golang-migrate calls SetVersion and not Run for a version that has no file in the
+// direction it is going.
 func TestDriverRecordsNothingThatDidNotRun(t *testing.T) {
 	d := &driver{version: 3}
 	if err := d.SetVersion(4, true); err != nil {

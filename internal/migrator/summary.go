@@ -16,8 +16,8 @@ import (
 	"pephub-migrate/internal/schema"
 )
 
-// tableSize is the size of a table, with what is kept out of line but without indexes, and its rows in words: counted if
-// that is soon done, otherwise the planner's guess.
+// tableSize is the size of a table, with what is kept out of line but without indexes,
+// and its rows in words: counted if that is soon done, otherwise the planner's guess.
 type tableSize struct {
 	bytes int64
 	rows  string
@@ -147,12 +147,12 @@ func inRecord(record string) string {
 	return "says " + record
 }
 
-// documentFactor is how much larger than the documents of projects are the samples that come out of them: documents are
-// compressed.
+// documentFactor is how much larger than the documents of projects are the samples that
+// come out of them: documents are compressed.
 const documentFactor = 5
 
-// estimate returns how long a step takes on tables of those sizes. A table that an earlier step will make out of documents
-// is taken to be as large as those.
+// estimate returns how long a step takes on tables of those sizes. A table that an
+// earlier step will make out of documents is taken to be as large as those.
 func (c costs) estimate(tables map[string]tableSize) time.Duration {
 	var whole time.Duration
 	for table, perMegabyte := range c.work {

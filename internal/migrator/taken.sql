@@ -1,5 +1,5 @@
--- Relations of others by names that sequences and keys of the steps to come have. What belongs to PEPhub's tables goes with them,
--- or is known by its shape.
+-- Relations of others by names that sequences and keys of the steps to come have. What
+-- belongs to PEPhub's tables goes with them, or is known by its shape.
 WITH tables AS (
     SELECT oid
     FROM pg_class

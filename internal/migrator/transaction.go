@@ -17,11 +17,12 @@ import (
 	"pephub-migrate/internal/schema"
 )
 
-// lockKey is the advisory lock that one instance at a time holds in a database: "pephub-m" in ASCII.
+// lockKey is the advisory lock that one instance at a time holds in a database:
+// "pephub-m" in ASCII.
 const lockKey = 0x7065706875622d6d
 
-// inTransaction migrates between BEGIN and COMMIT, under the lock. When it or BEGIN fails, nothing has happened; when COMMIT
-// fails, another look at the database must tell.
+// inTransaction migrates between BEGIN and COMMIT, under the lock. When it or BEGIN
+// fails, nothing has happened; when COMMIT fails, another look at the database must tell.
 func (m *Migrator) inTransaction(ctx context.Context, conn *pgconn.PgConn) (outcome Outcome, err error) {
 	defer func() {
 		if err != nil {
@@ -39,9 +40,10 @@ func (m *Migrator) inTransaction(ctx context.Context, conn *pgconn.PgConn) (outc
 	return outcome, m.commit(ctx, conn)
 }
 
-// begin opens the transaction, takes the lock and reads the database, in one round trip if the lock is free. It returns the number that
-// the session has on the server. A lock that is taken is not waited for here: a statement that waits holds a snapshot, which delays
-// VACUUM and CREATE INDEX CONCURRENTLY everywhere else.
+// begin opens the transaction, takes the lock and reads the database, in one round trip
+// if the lock is free. It returns the number that the session has on the server. A lock
+// that is taken is not waited for here: a statement that waits holds a snapshot, which
+// delays VACUUM and CREATE INDEX CONCURRENTLY everywhere else.
 func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (db schema.Database, session string, _ Outcome, _ error) {
 	brief, cancel := context.WithTimeout(ctx, m.lockTimeout()+maxGlanceTimeout)
 	defer cancel()
@@ -72,13 +74,14 @@ func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (db schema.Da
 	return db, string(lock[1]), Outcome{}, nil
 }
 
-// tryLockSQL is the query that takes the lock if it is free: columns whether it was, and the number of the session. It runs before
-// anything has set the search path.
+// tryLockSQL is the query that takes the lock if it is free: columns whether it was, and
+// the number of the session. It runs before anything has set the search path.
 func tryLockSQL() string {
 	return fmt.Sprintf("SELECT pg_catalog.pg_try_advisory_xact_lock(%d), pg_catalog.pg_backend_pid()", int64(lockKey))
 }
 
-// lockTimeout is not longer than the whole run may wait, unless it is for a script to be run later.
+// lockTimeout is not longer than the whole run may wait, unless it is for a script to be
+// run later.
 func (m *Migrator) lockTimeout() time.Duration {
 	if m.config.Action == config.Plan {
 		return m.config.LockTimeout
@@ -86,26 +89,29 @@ func (m *Migrator) lockTimeout() time.Duration {
 	return max(time.Millisecond, min(m.config.LockTimeout, m.config.WaitTimeout))
 }
 
-// settingsSQL makes the settings that hold until the end of the transaction, whatever the role or the database is set to.
+// settingsSQL makes the settings that hold until the end of the transaction, whatever the
+// role or the database is set to.
 func (m *Migrator) settingsSQL() string {
 	settings := map[string]string{
 		"lock_timeout": fmt.Sprintf("%dms", m.lockTimeout().Milliseconds()),
 		// A step takes as long as it takes.
 		"statement_timeout":   "0",
 		"transaction_timeout": "0", // PostgreSQL 17
-		// A run that is frozen is not to keep PEPhub out. It never thinks that long between two messages.
+		// A run that is frozen is not to keep PEPhub out. It never thinks that long
+		// between two messages.
 		"idle_in_transaction_session_timeout": "30s",
 		// A row that a policy hides must be an error, not a row that is left behind.
 		"row_security":                "off",
 		"client_min_messages":         "notice",
 		"standard_conforming_strings": "on",
 		"quote_all_identifiers":       "off", // the shape is text
-		// The server is to notice within seconds when this program is gone, not when the statement ends; by
-		// a look at the connection while it works (PostgreSQL 14), and by the other side's kernel when the
-		// network is cut.
+		// The server is to notice within seconds when this program is gone, not when the
+		// statement ends; by a look at the connection while it works (PostgreSQL 14), and
+		// by the other side's kernel when the network is cut.
 		"client_connection_check_interval": "2s",
 		"pephub_migrate.allow_data_loss":   fmt.Sprint(m.config.AllowDataLoss),
-		// To compile a statement takes longer than to run it, unless the tables are large, and then they are the disk's.
+		// To compile a statement takes longer than to run it, unless the tables are
+		// large, and then they are the disk's.
 		"jit": "off",
 	}
 	maps.Copy(settings, postgres.LossSettings())
@@ -113,8 +119,9 @@ func (m *Migrator) settingsSQL() string {
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		values = append(values, fmt.Sprintf("('%s', '%s')", name, settings[name]))
 	}
-	// The memory for one sort or hash table, of which a statement of the steps has two at once, and its two workers as many;
-	// and that for one index. Half a gigabyte in all, unless the server is set to more.
+	// The memory for one sort or hash table, of which a statement of the steps has two at
+	// once, and its two workers as many; and that for one index. Half a gigabyte in all,
+	// unless the server is set to more.
 	return fmt.Sprintf(`
 		SELECT set_config(name, value, true)
 		FROM (VALUES %s) AS s (name, value)
@@ -218,8 +225,9 @@ func (m *Migrator) stillBusy() (Outcome, error) {
 	return Outcome{Progress: m.holder.doing == "working"}, m.holder.busy()
 }
 
-// queue is the attempt of an instance that comes behind another: a hundred that look at the database again and again take the
-// processor from the one that is at work. It only tries the lock, and lets go of it with the statement; and now and then finds out
+// queue is the attempt of an instance that comes behind another: a hundred that look at
+// the database again and again take the processor from the one that is at work. It only
+// tries the lock, and lets go of it with the statement; and now and then finds out
 // whether whoever has it makes progress.
 func (m *Migrator) queue(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	ctx, cancel := m.briefly(ctx)
@@ -244,8 +252,9 @@ func (m *Migrator) queue(ctx context.Context, conn *pgconn.PgConn) (Outcome, err
 // commitTimeout bounds how long an interrupted run waits for the answer to its COMMIT.
 const commitTimeout = 10 * time.Second
 
-// commit reports success only if the server says so: it answers COMMIT with ROLLBACK in a transaction that has failed.
-// It is not interrupted: nobody could tell whether a cancelled COMMIT took place.
+// commit reports success only if the server says so: it answers COMMIT with ROLLBACK in a
+// transaction that has failed. It is not interrupted: nobody could tell whether a
+// cancelled COMMIT took place.
 func (m *Migrator) commit(ctx context.Context, conn *pgconn.PgConn) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
@@ -267,8 +276,9 @@ func (m *Migrator) commit(ctx context.Context, conn *pgconn.PgConn) error {
 	return nil
 }
 
-// rollback leaves the connection fit for the next attempt, or closes it; the server then rolls back by itself. It
-// has a context of its own, because the caller's may be what ended the work.
+// rollback leaves the connection fit for the next attempt, or closes it; the server then
+// rolls back by itself. It has a context of its own, because the caller's may be what
+// ended the work.
 func rollback(conn *pgconn.PgConn) {
 	if conn.IsClosed() || conn.TxStatus() == 'I' {
 		return

@@ -23,12 +23,14 @@ var (
 	//go:embed act_as.sql
 	actAsSQL string
 
-	// plantedSQL is the query for what could run with the rights of the login role: columns object, remedy.
+	// plantedSQL is the query for what could run with the rights of the login role:
+	// columns object, remedy.
 	//
 	//go:embed planted.sql
 	plantedSQL string
 
-	// takenQuery is the query for relations that have one of {{names}} and are not of PEPhub's tables: columns object, remedy.
+	// takenQuery is the query for relations that have one of {{names}} and are not of
+	// PEPhub's tables: columns object, remedy.
 	//
 	//go:embed taken.sql
 	takenQuery string
@@ -71,8 +73,8 @@ func (m *Migrator) before(u upgrade) []stage {
 	)
 }
 
-// after returns what is done after the steps, in order. The first statement also fails if a step has ended the
-// transaction, with which the local settings go.
+// after returns what is done after the steps, in order. The first statement also fails if
+// a step has ended the transaction, with which the local settings go.
 func (m *Migrator) after(u upgrade) []stage {
 	return []stage{
 		{"Names lead to PostgreSQL's own again", schema.CatalogPath + ";\nSELECT current_setting('pephub_migrate.allow_data_loss')::boolean;\n"},
@@ -81,7 +83,8 @@ func (m *Migrator) after(u upgrade) []stage {
 	}
 }
 
-// execute runs stages in one message, with queries behind them, whose results it returns. The error wraps ErrStep.
+// execute runs stages in one message, with queries behind them, whose results it returns.
+// The error wraps ErrStep.
 func execute(ctx context.Context, conn *pgconn.PgConn, stages []stage, queries ...string) ([]*pgconn.Result, error) {
 	var sql strings.Builder
 	for _, s := range stages {
@@ -109,8 +112,8 @@ func lastStage(results []*pgconn.Result) string {
 // errChanged means that another session has changed the tables since they were read.
 var errChanged = fmt.Errorf("%w: another session has just changed PEPhub's tables", postgres.ErrBusy)
 
-// prepare finds out all that must be known before the first step, under locks that keep everybody from changing a table but
-// not from reading and writing it.
+// prepare finds out all that must be known before the first step, under locks that keep
+// everybody from changing a table but not from reading and writing it.
 func (m *Migrator) prepare(ctx context.Context, conn *pgconn.PgConn, db schema.Database, at position) (upgrade, error) {
 	u := m.upgradeOf(db, at)
 	lock := freezeSQL
@@ -137,8 +140,8 @@ func (m *Migrator) prepare(ctx context.Context, conn *pgconn.PgConn, db schema.D
 	return m.decide(ctx, conn, u, answers)
 }
 
-// keepSQL keeps everybody from changing tables, or what is attached to them, until the end of the transaction. It does not
-// keep anybody from reading and writing them.
+// keepSQL keeps everybody from changing tables, or what is attached to them, until the
+// end of the transaction. It does not keep anybody from reading and writing them.
 func keepSQL(schemaName string, tables []string) string {
 	var names []string
 	for _, table := range tables {
@@ -157,7 +160,8 @@ func (m *Migrator) examine(ctx context.Context, conn *pgconn.PgConn, db schema.D
 	return m.decide(ctx, conn, u, answers)
 }
 
-// upgradeOf returns what is to be done with a database that is at a position, without what is attached to it.
+// upgradeOf returns what is to be done with a database that is at a position, without
+// what is attached to it.
 func (m *Migrator) upgradeOf(db schema.Database, at position) upgrade {
 	from, _ := m.steps.find(at.step)
 	return upgrade{db: db, at: at, from: from, pending: m.steps.between(at.step, m.target.Number)}
@@ -168,7 +172,9 @@ func (m *Migrator) questions(u upgrade, writes bool) []string {
 	return []string{m.attachedSQL(writes), m.plantedSQL(writes), m.takenSQL(u)}
 }
 
-// decide returns the whole of what is to be done, or an error that names what stands in the way. answers are those to questions. Within a transaction, no table that makes way for the steps can be filled from then on.
+// decide returns the whole of what is to be done, or an error that names what stands in
+// the way. answers are those to questions. Within a transaction, no table that makes way
+// for the steps can be filled from then on.
 func (m *Migrator) decide(ctx context.Context, conn *pgconn.PgConn, u upgrade, answers []*pgconn.Result) (upgrade, error) {
 	attached, err := parseAttached(answers[0])
 	if err != nil {
@@ -212,13 +218,14 @@ func (m *Migrator) decide(ctx context.Context, conn *pgconn.PgConn, u upgrade, a
 	return u, nil
 }
 
-// attachedSQL returns the query for what operators have attached to the tables. writes says whether it is for a
-// transaction that changes the database, or a plan.
+// attachedSQL returns the query for what operators have attached to the tables. writes
+// says whether it is for a transaction that changes the database, or a plan.
 func (m *Migrator) attachedSQL(writes bool) string {
 	return strings.ReplaceAll(schema.Fill(attachedSQL, m.steps.snapshots()), "{{writes}}", strconv.FormatBool(writes))
 }
 
-// plantedSQL returns the query for what could run with the rights of the login role. writes is as for attachedSQL.
+// plantedSQL returns the query for what could run with the rights of the login role.
+// writes is as for attachedSQL.
 func (m *Migrator) plantedSQL(writes bool) string {
 	archives := map[string]bool{}
 	for _, step := range m.steps {
@@ -249,8 +256,9 @@ func (m *Migrator) askRows(ctx context.Context, conn *pgconn.PgConn, u upgrade, 
 	return parseObstacles(results)
 }
 
-// refusePlanted returns an error if something is planted. It stands before every look at rows, unless prepare has asked: to
-// plan a query on a table is to run an immutable function in an expression of one of its indexes or statistics.
+// refusePlanted returns an error if something is planted. It stands before every look at
+// rows, unless prepare has asked: to plan a query on a table is to run an immutable
+// function in an expression of one of its indexes or statistics.
 func (m *Migrator) refusePlanted(ctx context.Context, conn *pgconn.PgConn) error {
 	results, err := schema.Ask(ctx, conn, m.plantedSQL(true))
 	if err != nil {
@@ -263,8 +271,8 @@ func (m *Migrator) refusePlanted(ctx context.Context, conn *pgconn.PgConn) error
 	return err
 }
 
-// takenSQL returns the query for relations of others by the names that sequences and keys of a pending step have: PostgreSQL gives
-// those other names then.
+// takenSQL returns the query for relations of others by the names that sequences and keys
+// of a pending step have: PostgreSQL gives those other names then.
 func (m *Migrator) takenSQL(u upgrade) string {
 	names := map[string]bool{}
 	for _, step := range u.pending {
@@ -285,7 +293,8 @@ func has(attached []attachment, kind, table string) bool {
 	return slices.ContainsFunc(attached, func(a attachment) bool { return a.kind == kind && a.table == table })
 }
 
-// mergedSQL returns the queries for foreign keys of other tables that refer to rows which a pending step makes one.
+// mergedSQL returns the queries for foreign keys of other tables that refer to rows which
+// a pending step makes one.
 func (m *Migrator) mergedSQL(u upgrade, attached []attachment) []string {
 	var queries []string
 	for _, step := range u.pending {
@@ -305,8 +314,9 @@ func (m *Migrator) mergedSQL(u upgrade, attached []attachment) []string {
 	return queries
 }
 
-// distinctSQL returns the queries for rows whose values must be distinct before a pending step and are not. Where policies hide
-// rows from some, they are left for the step to find.
+// distinctSQL returns the queries for rows whose values must be distinct before a pending
+// step and are not. Where policies hide rows from some, they are left for the step to
+// find.
 func (m *Migrator) distinctSQL(u upgrade, attached []attachment) []string {
 	if m.config.Action == config.Down {
 		return nil
@@ -355,7 +365,8 @@ func parseObstacles(results []*pgconn.Result) ([]Obstacle, error) {
 	return found, nil
 }
 
-// present returns the tables that are there, the version tables included, without what only has the name of one.
+// present returns the tables that are there, the version tables included, without what
+// only has the name of one.
 func present(db schema.Database) []string {
 	tables := slices.Sorted(slices.Values(db.Shape.Names("table")))
 	tables = slices.DeleteFunc(tables, func(table string) bool { return db.Shape["table "+table] != "" })

@@ -23,29 +23,35 @@ const (
 	// minLook is the shortest time between two looks.
 	minLook = 250 * time.Millisecond
 
-	// silence is how long no new connection may get an answer before the one at work is given up: something in between forwards
-	// nothing any more. A server that is only busy answers sooner, and WAIT_TIMEOUT may say more.
+	// silence is how long no new connection may get an answer before the one at work is
+	// given up: something in between forwards nothing any more. A server that is only
+	// busy answers sooner, and WAIT_TIMEOUT may say more.
 	silence = time.Minute
 
-	// watchTimeout bounds each question to the server, so that a watcher never outlasts what it watches by much.
+	// watchTimeout bounds each question to the server, so that a watcher never outlasts
+	// what it watches by much.
 	watchTimeout = 2 * time.Second
 )
 
 //go:embed watch.sql
 var watchQuery string
 
-// watchSQL returns the query for what the server knows of the transaction at work in a session: one row, whose columns are the keys
-// of a line of log, with NULL for those that do not apply, or none if the server does not know of it. The first is waits_for.
+// watchSQL returns the query for what the server knows of the transaction at work in a
+// session: one row, whose columns are the keys of a line of log, with NULL for those that
+// do not apply, or none if the server does not know of it. The first is waits_for.
 func watchSQL(session string) string {
 	return strings.NewReplacer("{{pid}}", session, "{{lock}}", strconv.FormatInt(lockKey, 10)).Replace(watchQuery)
 }
 
-// errGone is why a transaction is given up whose answer cannot come any more. It is worth another attempt.
+// errGone is why a transaction is given up whose answer cannot come any more. It is worth
+// another attempt.
 var errGone = fmt.Errorf("the answer does not come, and the server does not work on it: %w", io.ErrUnexpectedEOF)
 
-// watcher tells a person who looks at the log what a transaction is doing while that lasts, and gives it up when the server has
-// lost it. The transaction's own connection is busy meanwhile, so what only the server knows is asked for on another, which is
-// opened when it is first needed. Where there is no room for it, the log says no more than the time.
+// watcher tells a person who looks at the log what a transaction is doing while that
+// lasts, and gives it up when the server has lost it. The transaction's own connection is
+// busy meanwhile, so what only the server knows is asked for on another, which is opened
+// when it is first needed. Where there is no room for it, the log says no more than the
+// time.
 type watcher struct {
 	migrator *Migrator
 	session  string                  // the number of the session that is watched
@@ -59,7 +65,8 @@ type watcher struct {
 	waited string // for which lock the transaction was last seen to wait
 }
 
-// watch starts a watcher. It looks often enough to see what a statement waits for before the lock timeout.
+// watch starts a watcher. It looks often enough to see what a statement waits for before
+// the lock timeout.
 func (m *Migrator) watch(ctx context.Context, session string, giveUp context.CancelCauseFunc) *watcher {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &watcher{migrator: m, session: session, giveUp: giveUp, cancel: cancel}
@@ -118,7 +125,8 @@ func (w *watcher) run(ctx context.Context, every time.Duration) {
 			missing = 0
 		}
 		before = seen
-		// An answer may be on its way whose transaction has just failed: that is seen once.
+		// An answer may be on its way whose transaction has just failed: that is seen
+		// once.
 		if missing > 1 || time.Since(heard) > max(silence, w.migrator.config.WaitTimeout) {
 			w.giveUp(errGone)
 			return
@@ -151,8 +159,8 @@ type sighting struct {
 	idleSince string // since when it waits for the program to go on, if it does
 }
 
-// idles reports whether the server has waited for the program all the time since another sighting: then it has sent its answer, and
-// that has not come.
+// idles reports whether the server has waited for the program all the time since another
+// sighting: then it has sent its answer, and that has not come.
 func (s sighting) idles(before sighting) bool {
 	return s.idleSince != "" && s.idleSince == before.idleSince
 }
@@ -182,7 +190,8 @@ func (w *watcher) look(ctx context.Context, conn *pgconn.PgConn) (sighting, erro
 	return seen, nil
 }
 
-// say logs what was seen: a wait for somebody, or work that has gone on for long. It reports the latter.
+// say logs what was seen: a wait for somebody, or work that has gone on for long. It
+// reports the latter.
 func (w *watcher) say(seen []any, long bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

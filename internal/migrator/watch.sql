@@ -1,5 +1,6 @@
--- What the server knows of the session {{pid}} that migrates: whom it waits for, what it says of itself in application_name, and
--- how far an index has come. One row, with NULL for what does not apply; none if that session does not hold the lock any more.
+-- What the server knows of the session {{pid}} that migrates: whom it waits for, what it
+-- says of itself in application_name, and how far an index has come. One row, with NULL
+-- for what does not apply; none if that session does not hold the lock any more.
 SELECT
     coalesce((SELECT relname FROM pg_class WHERE oid = w.relation), w.locktype) AS waits_for,
     w.mode,

@@ -76,8 +76,9 @@ func judge(err error) verdict {
 	return final
 }
 
-// judgeWorking is the verdict on an answer of the server in the middle of the work. What a failed statement means is for
-// whoever sent it to say; here are the states of the server, and of its other sessions.
+// judgeWorking is the verdict on an answer of the server in the middle of the work. What
+// a failed statement means is for whoever sent it to say; here are the states of the
+// server, and of its other sessions.
 func judgeWorking(err *pgconn.PgError) verdict {
 	switch err.Code {
 	case serializationFailure, deadlockDetected, lockNotAvailable,
@@ -101,8 +102,9 @@ func judgeWorking(err *pgconn.PgError) verdict {
 	return final
 }
 
-// judgeConnecting is the verdict on an attempt to connect, of which errs are what became of each host and address. What a
-// server has said counts for more than that another one could not be reached.
+// judgeConnecting is the verdict on an attempt to connect, of which errs are what became
+// of each host and address. What a server has said counts for more than that another one
+// could not be reached.
 func judgeConnecting(errs []error) verdict {
 	worst := final
 	for _, err := range errs {
@@ -128,8 +130,9 @@ func judgeConnecting(errs []error) verdict {
 	return refuses
 }
 
-// judgeAnswer is the verdict on what a server, or a pooler in front of it, says instead of letting the client in. Whatever it
-// is, it is no bug of this program: what is not known to be final may pass.
+// judgeAnswer is the verdict on what a server, or a pooler in front of it, says instead
+// of letting the client in. Whatever it is, it is no bug of this program: what is not
+// known to be final may pass.
 func judgeAnswer(err *pgconn.PgError) verdict {
 	switch err.Code {
 	case insufficientPrivilege, notAccepting, databaseDropped:
@@ -152,14 +155,16 @@ func isReadOnly(err error) bool {
 	return errors.Is(err, ErrStandby) || sqlState(err) == readOnlyTransaction
 }
 
-// IsLockTimeout reports whether a statement gave up because somebody else held a lock for longer than lock_timeout.
+// IsLockTimeout reports whether a statement gave up because somebody else held a lock for
+// longer than lock_timeout.
 func IsLockTimeout(err error) bool { return sqlState(err) == lockNotAvailable }
 
 // IsUndefinedTable reports whether a statement named a table that is not there.
 func IsUndefinedTable(err error) bool { return sqlState(err) == undefinedTable }
 
-// IsCatalogChange reports whether a statement failed in a way in which it does if somebody else makes, drops or alters objects
-// at the same time: names that are taken, or gone, since they were looked for.
+// IsCatalogChange reports whether a statement failed in a way in which it does if
+// somebody else makes, drops or alters objects at the same time: names that are taken, or
+// gone, since they were looked for.
 func IsCatalogChange(err error) bool {
 	var pgErr *pgconn.PgError
 	if !errors.As(err, &pgErr) {
@@ -177,11 +182,13 @@ func IsCatalogChange(err error) bool {
 	return false
 }
 
-// IsAnswer reports whether an error is something that the server has said, and not a connection that failed.
+// IsAnswer reports whether an error is something that the server has said, and not a
+// connection that failed.
 func IsAnswer(err error) bool { return sqlState(err) != "" }
 
-// IsUnable reports whether the server has answered that it cannot do what it should just now, or for a reason of its own: out of
-// resources, an operator's intervention, a system or internal error.
+// IsUnable reports whether the server has answered that it cannot do what it should just
+// now, or for a reason of its own: out of resources, an operator's intervention, a system
+// or internal error.
 func IsUnable(err error) bool {
 	code := sqlState(err)
 	return slices.Contains([]string{"53", "54", "57", "58", "F0", "XX"}, code[:min(2, len(code))])
@@ -190,7 +197,8 @@ func IsUnable(err error) bool {
 // IsClassified reports whether Do knows what to do about an error by itself.
 func IsClassified(err error) bool { return judge(err) != final }
 
-// IsOfAnotherKind reports whether a statement named a table, and found something else by that name.
+// IsOfAnotherKind reports whether a statement named a table, and found something else by
+// that name.
 func IsOfAnotherKind(err error) bool {
 	return strings.HasPrefix(sqlState(err), featureNotSupported) || sqlState(err) == wrongObjectType
 }
@@ -237,9 +245,9 @@ type abridged struct {
 func (a abridged) Error() string { return a.text }
 func (a abridged) Unwrap() error { return a.error }
 
-// brief says what became of an attempt to connect: each thing once, with what a person could look at. It leaves out that a
-// server has no TLS where it was then asked without: sslmode=prefer, the default, tries both, and what the second try met is
-// what counts.
+// brief says what became of an attempt to connect: each thing once, with what a person
+// could look at. It leaves out that a server has no TLS where it was then asked without:
+// sslmode=prefer, the default, tries both, and what the second try met is what counts.
 func brief(err error) error {
 	var connect *pgconn.ConnectError
 	if !errors.As(err, &connect) {
@@ -259,7 +267,8 @@ func brief(err error) error {
 		connect.Config.User, connect.Config.Database, strings.Join(lines, "; "))}
 }
 
-// advice is what a person could look at, for an address that cannot be reached; in a clause, or nothing.
+// advice is what a person could look at, for an address that cannot be reached; in a
+// clause, or nothing.
 func advice(err error) string {
 	var dns *net.DNSError
 	var dial *net.OpError
@@ -274,9 +283,9 @@ func advice(err error) string {
 	return ""
 }
 
-// isTLS recognises a certificate that is not to be trusted, on either side, and a server that does not speak TLS, or not
-// in a way that both sides like. With sslmode verify-ca pgconn checks the certificate itself, so that crypto/tls's own error
-// is missing.
+// isTLS recognises a certificate that is not to be trusted, on either side, and a server
+// that does not speak TLS, or not in a way that both sides like. With sslmode verify-ca
+// pgconn checks the certificate itself, so that crypto/tls's own error is missing.
 func isTLS(err error) bool {
 	var alert tls.AlertError
 	if errors.As(err, &alert) {
@@ -292,8 +301,9 @@ func isTLS(err error) bool {
 		strings.Contains(err.Error(), "tls error: ") && !isLost(err)
 }
 
-// isRefusedHere recognises a server that this side does not accept, or cannot prove itself to: require_auth, channel binding,
-// sslcertmode, a method of authentication that pgconn does not know. pgconn has no names for these, only words.
+// isRefusedHere recognises a server that this side does not accept, or cannot prove
+// itself to: require_auth, channel binding, sslcertmode, a method of authentication that
+// pgconn does not know. pgconn has no names for these, only words.
 func isRefusedHere(err error) bool {
 	for _, words := range []string{
 		"require_auth check failed", "channel binding check failed", "sslcertmode check failed", "failed SASL auth", "failed GSS auth",
@@ -312,12 +322,14 @@ func isLost(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// refusesTLS knows the words in which pgconn says that a server was asked for TLS and has none; it has no name for it.
+// refusesTLS knows the words in which pgconn says that a server was asked for TLS and has
+// none; it has no name for it.
 func refusesTLS(err error) bool {
 	return strings.Contains(err.Error(), "server refused TLS connection")
 }
 
-// attempts returns what went wrong at each host and address that one call of pgconn tried, or else err alone.
+// attempts returns what went wrong at each host and address that one call of pgconn
+// tried, or else err alone.
 func attempts(err error) []error {
 	var connect *pgconn.ConnectError
 	if !errors.As(err, &connect) {
@@ -331,13 +343,15 @@ func attempts(err error) []error {
 	return []error{err}
 }
 
-// isNetwork recognises a connection that could not be made or was lost. Everything that pgconn reports while it
-// connects, and that is not an answer of the server, is of this kind.
+// isNetwork recognises a connection that could not be made or was lost. Everything that
+// pgconn reports while it connects, and that is not an answer of the server, is of this
+// kind.
 func isNetwork(err error) bool {
 	return errors.As(err, new(*pgconn.ConnectError)) || errors.Is(err, pgconn.ErrConnClosed) || isLost(err)
 }
 
-// reason says in a few words what is being waited for, without addresses: a log line for each would say no more.
+// reason says in a few words what is being waited for, without addresses: a log line for
+// each would say no more.
 func reason(err error) string {
 	var pgErr *pgconn.PgError
 	var dnsErr *net.DNSError
@@ -374,9 +388,10 @@ func sqlState(err error) string {
 	return ""
 }
 
-// judgePooler is the verdict on a protocol violation (08P01) or an internal error (XX000), by which poolers say nearly everything;
-// older ones also for what their server has said to them. Only the words tell. PgBouncer 1.18, 1.24 and 1.26, pgpool-II and Odyssey
-// were asked for them.
+// judgePooler is the verdict on a protocol violation (08P01) or an internal error
+// (XX000), by which poolers say nearly everything; older ones also for what their server
+// has said to them. Only the words tell. PgBouncer 1.18, 1.24 and 1.26, pgpool-II and
+// Odyssey were asked for them.
 func judgePooler(message string) verdict {
 	says := func(words ...string) bool {
 		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(message, w) })

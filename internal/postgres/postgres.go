@@ -1,4 +1,5 @@
-// Package postgres reaches the server, or says why not, and knows which failures a retry can cure.
+// Package postgres reaches the server, or says why not, and knows which failures a retry
+// can cure.
 package postgres
 
 import (
@@ -18,22 +19,25 @@ import (
 
 // The ways in which an attempt ends for good.
 var (
-	// ErrUnreachable means that no attempt got through to a server that can do the work, until the wait was over.
+	// ErrUnreachable means that no attempt got through to a server that can do the work,
+	// until the wait was over.
 	ErrUnreachable = errors.New("postgresql not reachable")
 
-	// ErrRefused means that the server does not let this role do what it must: wrong credentials, a missing
-	// privilege, no such database. A retry does not help.
+	// ErrRefused means that the server does not let this role do what it must: wrong
+	// credentials, a missing privilege, no such database. A retry does not help.
 	ErrRefused = errors.New("refused by postgresql")
 
-	// ErrParameter means that the server, or a pooler in front of it, does not take a parameter of the connection: PGOPTIONS,
-	// PGTZ, PGCLIENTENCODING or those of a URL. A retry does not help.
+	// ErrParameter means that the server, or a pooler in front of it, does not take a
+	// parameter of the connection: PGOPTIONS, PGTZ, PGCLIENTENCODING or those of a URL. A
+	// retry does not help.
 	ErrParameter = errors.New("a parameter of the connection is not accepted")
 
-	// ErrBusy means that locks were held by others until the wait was over. Work returns it, wrapped, to be run again.
+	// ErrBusy means that locks were held by others until the wait was over. Work returns
+	// it, wrapped, to be run again.
 	ErrBusy = errors.New("locked by another session")
 
-	// ErrUnable is what work returns to be run again when the server has answered that it cannot do what it should: it is out
-	// of memory, or a file cannot be read.
+	// ErrUnable is what work returns to be run again when the server has answered that it
+	// cannot do what it should: it is out of memory, or a file cannot be read.
 	ErrUnable = errors.New("the server is not able to answer")
 
 	// ErrStandby is what work returns to be run again on the primary.
@@ -43,8 +47,8 @@ var (
 // errLost means that the connection broke in the middle of the work.
 var errLost = errors.New("connection lost")
 
-// Again wraps an error of work so that the work is run again, after a longer pause than other errors make: it waits for what
-// others have to do.
+// Again wraps an error of work so that the work is run again, after a longer pause than
+// other errors make: it waits for what others have to do.
 type Again struct {
 	Err    error
 	Anyway bool // even if the wait is over
@@ -57,34 +61,39 @@ func (a Again) Error() string { return a.Err.Error() }
 func (a Again) Unwrap() error { return a.Err }
 
 const (
-	// connectTimeout bounds one attempt at one host, unless connect_timeout says otherwise. A server that accepts
-	// and never answers may be one of several hosts.
+	// connectTimeout bounds one attempt at one host, unless connect_timeout says
+	// otherwise. A server that accepts and never answers may be one of several hosts.
 	connectTimeout = 5 * time.Second
 
 	// minConnectTimeout makes even a wait of zero one honest attempt.
 	minConnectTimeout = time.Second
 
-	// cancelDelay is how long the server has to stop a statement when a context has ended.
+	// cancelDelay is how long the server has to stop a statement when a context has
+	// ended.
 	cancelDelay = time.Second
 
-	// maxMessage is far above the largest message there is, an error that lists projects by the thousand; in bytes.
+	// maxMessage is far above the largest message there is, an error that lists projects
+	// by the thousand; in bytes.
 	maxMessage = 8 << 20
 
-	// The pause between two attempts doubles from the first to the last, so that a server that comes up is found
-	// at once and one that stays away is not hammered.
+	// The pause between two attempts doubles from the first to the last, so that a server
+	// that comes up is found at once and one that stays away is not hammered.
 	firstPause = 10 * time.Millisecond
 	lastPause  = 250 * time.Millisecond
 
-	// againPause is the longest before a look at what others have to do: hundreds may be looking, for minutes.
+	// againPause is the longest before a look at what others have to do: hundreds may be
+	// looking, for minutes.
 	againPause = 5 * time.Second
 )
 
-// Work is one attempt on one connection. What it began and did not commit is rolled back by the time it returns; an
-// error that a retry may cure is tried again, on the same connection if that is still good. It reports progress if
-// somebody, itself or another instance, got on with the job: the wait then begins anew.
+// Work is one attempt on one connection. What it began and did not commit is rolled back
+// by the time it returns; an error that a retry may cure is tried again, on the same
+// connection if that is still good. It reports progress if somebody, itself or another
+// instance, got on with the job: the wait then begins anew.
 type Work func(ctx context.Context, conn *pgconn.PgConn) (progress bool, err error)
 
-// Source returns how to connect. It is asked anew for each connection, since passwords and certificates change.
+// Source returns how to connect. It is asked anew for each connection, since passwords
+// and certificates change.
 type Source func() (*pgconn.Config, error)
 
 // Server is a PostgreSQL server, or several of which one is the primary.
@@ -98,12 +107,14 @@ type Server struct {
 	said    map[string]time.Time // when each state was last seen
 }
 
-// New returns the server that source leads to. Attempts are given up after wait without progress.
+// New returns the server that source leads to. Attempts are given up after wait without
+// progress.
 func New(source Source, wait time.Duration, log *slog.Logger) *Server {
 	return &Server{source: source, wait: wait, log: log, said: map[string]time.Time{}}
 }
 
-// ConnectPrimary opens one connection, to that of several hosts that can be written to. It does not try again.
+// ConnectPrimary opens one connection, to that of several hosts that can be written to.
+// It does not try again.
 func ConnectPrimary(ctx context.Context, source Source) (*pgconn.PgConn, error) {
 	config, err := source()
 	if err != nil {
@@ -123,12 +134,13 @@ func prepare(config *pgconn.Config, primary bool) *pgconn.Config {
 	} else if config.ValidateConnect != nil {
 		config.ValidateConnect = checked(config.ValidateConnect)
 	}
-	// With pgconn's default, a cancelled context closes the socket while the statement goes on in the server, and
-	// with it the transaction and its locks.
+	// With pgconn's default, a cancelled context closes the socket while the statement
+	// goes on in the server, and with it the transaction and its locks.
 	config.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: cancelDelay}
 	}
-	// Else whoever speaks another protocol makes pgconn set up to 1 GB aside for a message that never comes.
+	// Else whoever speaks another protocol makes pgconn set up to 1 GB aside for a
+	// message that never comes.
 	config.MaxProtocolMessageBodyLen = maxMessage
 	return config
 }
@@ -149,7 +161,8 @@ func canWrite(ctx context.Context, conn *pgconn.PgConn) error {
 	return nil
 }
 
-// checked makes an error of what pgconn's own checks of a connection do with half an answer: they index it.
+// checked makes an error of what pgconn's own checks of a connection do with half an
+// answer: they index it.
 func checked(validate pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, conn *pgconn.PgConn) (err error) {
 		defer func() {
@@ -162,17 +175,19 @@ func checked(validate pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	}
 }
 
-// LossSettings are the settings by which the server's kernel notices within seconds that the other side is gone: by probes,
-// and, where an answer is not acknowledged, so that there are no probes, by a limit of its own.
+// LossSettings are the settings by which the server's kernel notices within seconds that
+// the other side is gone: by probes, and, where an answer is not acknowledged, so that
+// there are no probes, by a limit of its own.
 func LossSettings() map[string]string {
 	return map[string]string{
 		"tcp_keepalives_idle": "5s", "tcp_keepalives_interval": "2s", "tcp_keepalives_count": "3", "tcp_user_timeout": "11s",
 	}
 }
 
-// NoticeLossSQL makes LossSettings hold for the whole session, if it is nobody else's: a pooler, behind which it may be, has given
-// the client another number than the server has. It has a transaction of its own, so that they outlast a look that fails; the search
-// path may lead anywhere there.
+// NoticeLossSQL makes LossSettings hold for the whole session, if it is nobody else's: a
+// pooler, behind which it may be, has given the client another number than the server
+// has. It has a transaction of its own, so that they outlast a look that fails; the
+// search path may lead anywhere there.
 func NoticeLossSQL(conn *pgconn.PgConn) string {
 	var values []string
 	for name, value := range LossSettings() {
@@ -183,8 +198,9 @@ func NoticeLossSQL(conn *pgconn.PgConn) string {
 		"WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %d;\nCOMMIT", strings.Join(values, ", "), int32(conn.PID()))
 }
 
-// Exec sends statements in one message and returns their results. It ends soon after the context does, whatever the server
-// sends. After an error that is no answer of the server's the connection is closed: nobody knows what is still to come on it.
+// Exec sends statements in one message and returns their results. It ends soon after the
+// context does, whatever the server sends. After an error that is no answer of the
+// server's the connection is closed: nobody knows what is still to come on it.
 func Exec(ctx context.Context, conn *pgconn.PgConn, sql string) ([]*pgconn.Result, error) {
 	defer hangUp(ctx, conn)()
 	results, err := conn.Exec(ctx, sql).ReadAll()
@@ -195,8 +211,9 @@ func Exec(ctx context.Context, conn *pgconn.PgConn, sql string) ([]*pgconn.Resul
 	return results, err
 }
 
-// hangUp closes a connection that is still in use a while after the context has ended: pgconn does not look at the context any more
-// once ReadyForQuery has come, and goes on waiting for the end of a result that was sent without one.
+// hangUp closes a connection that is still in use a while after the context has ended:
+// pgconn does not look at the context any more once ReadyForQuery has come, and goes on
+// waiting for the end of a result that was sent without one.
 func hangUp(ctx context.Context, conn *pgconn.PgConn) (stop func()) {
 	const grace = 2 * cancelDelay
 	done := make(chan struct{})
@@ -216,7 +233,8 @@ func hangUp(ctx context.Context, conn *pgconn.PgConn) (stop func()) {
 // forget is how long a state must have been absent to be news again.
 const forget = 10 * time.Second
 
-// say logs a change of state. A server that comes and goes many times a second is one such state.
+// say logs a change of state. A server that comes and goes many times a second is one
+// such state.
 func (s *Server) say(message string, pairs ...any) {
 	line := fmt.Sprint(message, pairs)
 	if last, ok := s.said[line]; !ok || time.Since(last) >= forget {
@@ -225,7 +243,8 @@ func (s *Server) say(message string, pairs ...any) {
 	s.said[line] = time.Now()
 }
 
-// logNotice passes on what a step says with RAISE, and warnings. Other notices are the server's remarks on IF EXISTS.
+// logNotice passes on what a step says with RAISE, and warnings. Other notices are the
+// server's remarks on IF EXISTS.
 func logNotice(log *slog.Logger, notice *pgconn.Notice) {
 	switch {
 	case notice.SeverityUnlocalized == "WARNING":
@@ -238,8 +257,9 @@ func logNotice(log *slog.Logger, notice *pgconn.Notice) {
 	}
 }
 
-// Do connects and does the work, again and again, until an attempt succeeds, fails for a reason that no retry cures,
-// or the wait is over. The error is then the work's own, or wraps ErrUnreachable, ErrRefused or ErrBusy.
+// Do connects and does the work, again and again, until an attempt succeeds, fails for a
+// reason that no retry cures, or the wait is over. The error is then the work's own, or
+// wraps ErrUnreachable, ErrRefused or ErrBusy.
 func (s *Server) Do(ctx context.Context, work Work) error {
 	defer s.close()
 	deadline := time.Now().Add(s.wait)
@@ -272,7 +292,8 @@ func (s *Server) Do(ctx context.Context, work Work) error {
 	}
 }
 
-// attempt connects, unless the last attempt left a good connection, and does the work once.
+// attempt connects, unless the last attempt left a good connection, and does the work
+// once.
 func (s *Server) attempt(ctx context.Context, deadline time.Time, work Work) (progress bool, err error) {
 	if s.conn == nil {
 		if err := s.connect(ctx, deadline); err != nil {
@@ -314,8 +335,8 @@ func (s *Server) connect(ctx context.Context, deadline time.Time) error {
 	return nil
 }
 
-// changed reports whether a server has refused a login that is not the one any more to which the configuration leads: a Secret was
-// rotated, or a token renewed.
+// changed reports whether a server has refused a login that is not the one any more to
+// which the configuration leads: a Secret was rotated, or a token renewed.
 func (s *Server) changed(err error) bool {
 	if s.config == nil || judge(err) != refuses || !isWrongPassword(err) {
 		return false
@@ -324,14 +345,16 @@ func (s *Server) changed(err error) bool {
 	return err == nil && (now.Password != s.config.Password || now.User != s.config.User)
 }
 
-// leaveStandby makes the next attempt look for the primary: among several hosts, or behind a name that moves. The
-// first attempt takes any server, since one that is up to date needs no primary.
+// leaveStandby makes the next attempt look for the primary: among several hosts, or
+// behind a name that moves. The first attempt takes any server, since one that is up to
+// date needs no primary.
 func (s *Server) leaveStandby() {
 	s.close()
 	s.primary = true
 }
 
-// close says goodbye, so that the server's log has no "unexpected EOF on client connection".
+// close says goodbye, so that the server's log has no "unexpected EOF on client
+// connection".
 func (s *Server) close() {
 	if s.conn == nil {
 		return

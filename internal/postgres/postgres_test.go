@@ -118,7 +118,8 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 	return listener.Addr().String()
 }
 
-// One host that failed for a passing reason is worth another try, whatever is wrong with the others.
+// One host that failed for a passing reason is worth another try, whatever is wrong with
+// the others.
 func TestTLSOfSeveralHosts(t *testing.T) {
 	plain := listen(t, func(conn net.Conn) {
 		io.ReadFull(conn, make([]byte, 8)) // the request for TLS
@@ -201,8 +202,8 @@ func answer(t *testing.T, message pgproto3.BackendMessage) string {
 	})
 }
 
-// Whatever SQLSTATE a server sends instead of letting the client in, it is no bug: what is known to need a person ends at once, and
-// what may pass is tried again.
+// Whatever SQLSTATE a server sends instead of letting the client in, it is no bug: what
+// is known to need a person ends at once, and what may pass is tried again.
 func TestRefusedWithEveryState(t *testing.T) {
 	for code, want := range map[string]error{
 		"00000": ErrUnreachable, "01000": ErrUnreachable, "02000": ErrUnreachable, "03000": ErrUnreachable, "08000": ErrUnreachable,
@@ -230,7 +231,8 @@ func TestRefusedWithEveryState(t *testing.T) {
 	}
 }
 
-// The words of poolers, as PgBouncer 1.18, 1.24 and 1.26, Odyssey 1.5 and pgpool-II 4.7 have said them.
+// The words of poolers, as PgBouncer 1.18, 1.24 and 1.26, Odyssey 1.5 and pgpool-II 4.7
+// have said them.
 func TestWordsOfPoolers(t *testing.T) {
 	for message, want := range map[string]verdict{
 		"SASL authentication failed":                                                       refuses,
@@ -297,7 +299,8 @@ func TestRefusedHere(t *testing.T) {
 	}
 }
 
-// A password that is refused is tried again if it is another one meanwhile, and the error says if there is none.
+// A password that is refused is tried again if it is another one meanwhile, and the error
+// says if there is none.
 func TestPasswordIsRotated(t *testing.T) {
 	server := listen(t, func(conn net.Conn) {
 		defer conn.Close()
@@ -349,7 +352,8 @@ func TestPasswordIsRotated(t *testing.T) {
 	}
 }
 
-// A file that is just being replaced is read again, and an error of it is that of the configuration.
+// A file that is just being replaced is read again, and an error of it is that of the
+// configuration.
 func TestSourceFails(t *testing.T) {
 	faulty := errors.New("the file is empty")
 	asked := 0
@@ -388,7 +392,8 @@ func TestUnreachableInWords(t *testing.T) {
 	}
 }
 
-// pgconn's own look at a connection must not end the program, whatever the server answers.
+// pgconn's own look at a connection must not end the program, whatever the server
+// answers.
 func TestHalfAnAnswer(t *testing.T) {
 	server := listen(t, func(conn net.Conn) {
 		defer conn.Close()

@@ -1,5 +1,6 @@
--- What is here instead, where nothing of ours is: whoever takes this for an empty database should know better. geopephub
--- makes its two tables in PEPhub's database by default, and may have been quicker.
+-- What is here instead, where nothing of ours is: whoever takes this for an empty
+-- database should know better. geopephub makes its two tables in PEPhub's database by
+-- default, and may have been quicker.
 (
     SELECT 'other ' || quote_ident(c.relname)
     FROM pg_class AS c

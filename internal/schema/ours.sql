@@ -1,6 +1,7 @@
--- Leaves in settings, for the queries that follow in the same transaction: the oids of the relations that go by the names of
--- PEPhub's tables, their schema as it stands in front of a name, and where the name begins behind it. It returns first what
--- Database says of the place.
+-- Leaves in settings, for the queries that follow in the same transaction: the oids of
+-- the relations that go by the names of PEPhub's tables, their schema as it stands in
+-- front of a name, and where the name begins behind it. It returns first what Database
+-- says of the place.
 SELECT
     CASE WHEN current_setting('pephub_migrate.schema') <> '' THEN quote_ident(current_setting('pephub_migrate.schema')) END,
     current_setting('pephub_migrate.path'),

@@ -15,8 +15,8 @@ import (
 	"pephub-migrate/internal/postgres"
 )
 
-// Empty and Unreadable are what the database says of a version table without a row, and of one whose columns are
-// not those of golang-migrate or of Alembic.
+// Empty and Unreadable are what the database says of a version table without a row, and
+// of one whose columns are not those of golang-migrate or of Alembic.
 const (
 	Empty      = "empty"
 	Unreadable = "unreadable"
@@ -35,7 +35,8 @@ type Database struct {
 	Elsewhere []string // other schemas that hold tables like PEPhub's, likewise
 }
 
-// Version is the version that schema_migrations records, or 0 if it records none, or several.
+// Version is the version that schema_migrations records, or 0 if it records none, or
+// several.
 func (d Database) Version() int {
 	version, err := strconv.Atoi(strings.TrimSuffix(d.Recorded, " dirty"))
 	if err != nil {
@@ -44,11 +45,13 @@ func (d Database) Version() int {
 	return version
 }
 
-// CatalogPath is a statement that makes unqualified names mean what PostgreSQL means by them, until the transaction ends.
-// Whatever looks at a database runs so: others may have put an operator or a function into every other schema.
+// CatalogPath is a statement that makes unqualified names mean what PostgreSQL means by
+// them, until the transaction ends. Whatever looks at a database runs so: others may have
+// put an operator or a function into every other schema.
 const CatalogPath = "SET LOCAL search_path = pg_catalog, pg_temp"
 
-// Reader reads the shape of the tables it was made for, in one message and without a lock on any of them.
+// Reader reads the shape of the tables it was made for, in one message and without a lock
+// on any of them.
 type Reader struct {
 	queries []string
 	around  bool
@@ -71,15 +74,17 @@ func NewReader(snapshots []Shape) Reader {
 	return Reader{queries: append([]string{ours}, lines...)}
 }
 
-// Script returns the queries of a look for a script that is to have one too: the first finds out, until the transaction ends, which
-// of the snapshots' tables are in the schema that the setting pephub_migrate.schema names; the others return a line of text for
-// each object, as in Shape's text form, and for what the version tables say. They are to run after CatalogPath.
+// Script returns the queries of a look for a script that is to have one too: the first
+// finds out, until the transaction ends, which of the snapshots' tables are in the schema
+// that the setting pephub_migrate.schema names; the others return a line of text for each
+// object, as in Shape's text form, and for what the version tables say. They are to run
+// after CatalogPath.
 func Script(snapshots []Shape) (ours string, lines []string) {
 	return Fill(oursSQL, snapshots), strings.Split(Fill(shapeSQL, snapshots), ";\n")
 }
 
-// Fill replaces {{tables}}, {{indexes}} and {{enums}} in a query by the names that the snapshots know, as the text of
-// PostgreSQL arrays. They are plain identifiers only.
+// Fill replaces {{tables}}, {{indexes}} and {{enums}} in a query by the names that the
+// snapshots know, as the text of PostgreSQL arrays. They are plain identifiers only.
 func Fill(query string, snapshots []Shape) string {
 	known := map[string]map[string]bool{"table": {}, "index": {}, "enum": {}}
 	for _, snapshot := range snapshots {
@@ -99,7 +104,8 @@ func array(names map[string]bool) string {
 	return "{" + strings.Join(slices.Sorted(maps.Keys(names)), ",") + "}"
 }
 
-// Around returns a reader that also reads what Database has of other tables, for where none is PEPhub's.
+// Around returns a reader that also reads what Database has of other tables, for where
+// none is PEPhub's.
 func (r Reader) Around() Reader {
 	r.queries, r.around = append(slices.Clone(r.queries), othersSQL), true
 	return r
@@ -114,9 +120,10 @@ func (r Reader) Read(ctx context.Context, conn *pgconn.PgConn) (Database, error)
 	return r.Parse(results)
 }
 
-// Locate returns the statements that every look begins with. They find PEPhub's schema and leave it in the settings
-// pephub_migrate.schema and pephub_migrate.path until the transaction ends, and then are as CatalogPath. A standby refuses every
-// query if its database or role is set to serializable.
+// Locate returns the statements that every look begins with. They find PEPhub's schema
+// and leave it in the settings pephub_migrate.schema and pephub_migrate.path until the
+// transaction ends, and then are as CatalogPath. A standby refuses every query if its
+// database or role is set to serializable.
 func Locate() string {
 	return message("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", whereSQL, CatalogPath)
 }
@@ -180,9 +187,10 @@ func (d *Database) take(line string) {
 	}
 }
 
-// Ask runs queries, each of which returns a table, in one round trip, and returns as many results. They run as after Locate:
-// unqualified names lead to pg_catalog alone. What is asked outside a transaction waits for locks no longer than a second. In a
-// transaction the schema is known since its first look.
+// Ask runs queries, each of which returns a table, in one round trip, and returns as many
+// results. They run as after Locate: unqualified names lead to pg_catalog alone. What is
+// asked outside a transaction waits for locks no longer than a second. In a transaction
+// the schema is known since its first look.
 func Ask(ctx context.Context, conn *pgconn.PgConn, queries ...string) ([]*pgconn.Result, error) {
 	begin := Locate()
 	if conn.TxStatus() != 'I' {
@@ -195,7 +203,8 @@ func Ask(ctx context.Context, conn *pgconn.PgConn, queries ...string) ([]*pgconn
 	return last(results, len(queries))
 }
 
-// AskTable runs one query as Ask does, and returns its rows, which have that many columns.
+// AskTable runs one query as Ask does, and returns its rows, which have that many
+// columns.
 func AskTable(ctx context.Context, conn *pgconn.PgConn, columns int, query string) ([][][]byte, error) {
 	results, err := Ask(ctx, conn, query)
 	if err != nil {
@@ -204,8 +213,9 @@ func AskTable(ctx context.Context, conn *pgconn.PgConn, columns int, query strin
 	return Rows(results[0], columns)
 }
 
-// look sends queries in one message, behind statements that begin it. Somebody may keep a table locked: a transaction of our own has
-// set its limit; without one a look has its own.
+// look sends queries in one message, behind statements that begin it. Somebody may keep a
+// table locked: a transaction of our own has set its limit; without one a look has its
+// own.
 func look(ctx context.Context, conn *pgconn.PgConn, begin, queries string) ([]*pgconn.Result, error) {
 	if conn.TxStatus() == 'I' {
 		begin = message(postgres.NoticeLossSQL(conn), "SET LOCAL lock_timeout = '1s'", begin)
@@ -213,8 +223,8 @@ func look(ctx context.Context, conn *pgconn.PgConn, begin, queries string) ([]*p
 	return postgres.Exec(ctx, conn, message(begin, queries))
 }
 
-// ErrHalf means that an answer is not one to the question: what speaks there is not PostgreSQL, or something in between
-// garbles it.
+// ErrHalf means that an answer is not one to the question: what speaks there is not
+// PostgreSQL, or something in between garbles it.
 var ErrHalf = fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF)
 
 // last returns that many of the last results.
@@ -225,7 +235,8 @@ func last(results []*pgconn.Result, count int) ([]*pgconn.Result, error) {
 	return results[len(results)-count:], nil
 }
 
-// Rows returns the rows of a result, which have that many columns, or an error that is worth another attempt.
+// Rows returns the rows of a result, which have that many columns, or an error that is
+// worth another attempt.
 func Rows(result *pgconn.Result, columns int) ([][][]byte, error) {
 	for _, row := range result.Rows {
 		if len(row) != columns {

@@ -1,4 +1,5 @@
-// Package schema sees a database: it reads the shape of the tables, and compares one shape with another.
+// Package schema sees a database: it reads the shape of the tables, and compares one
+// shape with another.
 package schema
 
 import (
@@ -8,12 +9,13 @@ import (
 	"strings"
 )
 
-// Shape is what a set of tables looks like: for each object, such as "column users.id", its definition, such as
-// "integer not null". A table has no definition beyond its being there.
+// Shape is what a set of tables looks like: for each object, such as "column users.id",
+// its definition, such as "integer not null". A table has no definition beyond its being
+// there.
 type Shape map[string]string
 
-// ParseShape reads the text form: one object a line, "object: definition". It returns an error for an object that
-// comes twice.
+// ParseShape reads the text form: one object a line, "object: definition". It returns an
+// error for an object that comes twice.
 func ParseShape(text string) (Shape, error) {
 	shape := make(Shape, strings.Count(text, "\n"))
 	for line := range strings.Lines(text) {
@@ -39,7 +41,8 @@ func (s Shape) String() string {
 	return text.String()
 }
 
-// Names returns the names of the objects of one kind, such as "table", without the table that they belong to.
+// Names returns the names of the objects of one kind, such as "table", without the table
+// that they belong to.
 func (s Shape) Names(kind string) []string {
 	var names []string
 	for object := range s {
@@ -56,7 +59,8 @@ func kindAndName(object string) (kind, name string) {
 	return kind, name[strings.LastIndexByte(name, '.')+1:]
 }
 
-// Split divides s into the objects of the tables and enums that other has too, and the rest.
+// Split divides s into the objects of the tables and enums that other has too, and the
+// rest.
 func (s Shape) Split(other Shape) (common, rest Shape) {
 	common, rest = Shape{}, Shape{}
 	for object, definition := range s {
@@ -82,7 +86,8 @@ func owner(object, definition string) string {
 	return object
 }
 
-// tableOf returns the name of the table in a name like "table.column", without its quotes.
+// tableOf returns the name of the table in a name like "table.column", without its
+// quotes.
 func tableOf(name string) string {
 	if quoted, ok := strings.CutPrefix(name, `"`); ok {
 		name, _, _ = strings.Cut(quoted, `".`)
@@ -120,8 +125,8 @@ func (d Difference) String() string {
 	}
 }
 
-// Diff returns every object in which s is not as want has it, sorted. An index that want does not know is the
-// operator's own and no difference.
+// Diff returns every object in which s is not as want has it, sorted. An index that want
+// does not know is the operator's own and no difference.
 func (s Shape) Diff(want Shape) []Difference {
 	var differences []Difference
 	for object, definition := range want {

@@ -1,17 +1,22 @@
--- The shape of PEPhub's tables, a line of text for each object, the same on every supported server; and a line for each of the
--- two version tables. The names in double braces are those in all snapshots. ours.sql comes first.
+-- The shape of PEPhub's tables, a line of text for each object, the same on every
+-- supported server; and a line for each of the two version tables. The names in double
+-- braces are those in all snapshots. ours.sql comes first.
 --
--- A session that is new has all its caches to fill, and most of the time goes into that and into planning. So there are many
--- small queries, which go to the server together, each on one catalog by its index, if it can be without a join. The oids are
--- looked up once, and kept in a setting, which a subquery reads: a mere expression would be evaluated again for each row. Other
--- values stand in subqueries too: for a constant the planner reads the statistics of the column. Each operator and function
--- is looked up once more for each combination of types, so there is concat where || would do.
+-- A session that is new has all its caches to fill, and most of the time goes into that
+-- and into planning. So there are many small queries, which go to the server together,
+-- each on one catalog by its index, if it can be without a join. The oids are looked up
+-- once, and kept in a setting, which a subquery reads: a mere expression would be
+-- evaluated again for each row. Other values stand in subqueries too: for a constant the
+-- planner reads the statistics of the column. Each operator and function is looked up
+-- once more for each combination of types, so there is concat where || would do.
 --
--- The search path is pg_catalog alone, so the server writes the schema in front of each name, and a shape has none of PEPhub's.
+-- The search path is pg_catalog alone, so the server writes the schema in front of each
+-- name, and a shape has none of PEPhub's.
 --
--- None of it opens one of PEPhub's tables, as pg_get_constraintdef and pg_get_indexdef do: they would queue behind the very
--- migration that a waiting instance is looking at. The wording of those depends on the server's version, too. The name of a
--- column comes from pg_identify_object_as_address, which looks into the caches and needs no plan.
+-- None of it opens one of PEPhub's tables, as pg_get_constraintdef and pg_get_indexdef
+-- do: they would queue behind the very migration that a waiting instance is looking at.
+-- The wording of those depends on the server's version, too. The name of a column comes
+-- from pg_identify_object_as_address, which looks into the caches and needs no plan.
 SELECT concat(
     'table ', relname,
     ': ' || nullif(concat_ws(
@@ -34,8 +39,8 @@ SELECT concat(
 FROM pg_class
 WHERE oid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[]);
 
--- The relation is not passed to pg_get_expr, which would open it; only a generated column's expression needs it. Collation
--- 100 is "default".
+-- The relation is not passed to pg_get_expr, which would open it; only a generated
+-- column's expression needs it. Collation 100 is "default".
 SELECT concat(
     'column ', substr(attrelid::regclass::text, current_setting('pephub_migrate.bare')::integer),
     '.', quote_ident(attname), ': ',
@@ -60,7 +65,8 @@ WHERE attrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[]
     AND attnum > (SELECT 0)
     AND NOT attisdropped;
 
--- Rows of type n are NOT NULL (PostgreSQL 18), which the columns say, and those of type t are an operator's triggers.
+-- Rows of type n are NOT NULL (PostgreSQL 18), which the columns say, and those of type t
+-- are an operator's triggers.
 SELECT concat(
     'constraint ', substr(conrelid::regclass::text, current_setting('pephub_migrate.bare')::integer),
     '.', quote_ident(conname), ': ',
@@ -105,8 +111,9 @@ SELECT concat(
 FROM pg_constraint
 WHERE conrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[]) AND contype <> ALL ((SELECT '{n,t}'::"char"[])::"char"[]);
 
--- Those by the names in the snapshots. None of those belongs to a constraint there; if one does here, the constraint shows. The
--- oids of the access methods never change (pg_am.dat). An expression stands in a key as column 0.
+-- Those by the names in the snapshots. None of those belongs to a constraint there; if
+-- one does here, the constraint shows. The oids of the access methods never change
+-- (pg_am.dat). An expression stands in a key as column 0.
 SELECT concat(
     'index ', substr(indrelid::regclass::text, current_setting('pephub_migrate.bare')::integer),
     '.', relname, ': ',
@@ -131,7 +138,8 @@ FROM pg_index
 JOIN pg_class ON pg_class.oid = indexrelid AND relname = ANY ((SELECT '{{indexes}}'::name[])::name[])
 WHERE indrelid = ANY ((SELECT current_setting('pephub_migrate.relations')::oid[])::oid[]);
 
--- The line is NULL for what is no sequence: a column owns the indexes on its expressions too.
+-- The line is NULL for what is no sequence: a column owns the indexes on its expressions
+-- too.
 SELECT
     concat('sequence ', substr(objid::regclass::text, current_setting('pephub_migrate.bare')::integer), ': ')
     || (SELECT seqtypid::regtype FROM pg_sequence WHERE seqrelid = objid)
@@ -161,12 +169,14 @@ WHERE enumtypid = ANY (
 )
 GROUP BY enumtypid;
 
--- The rows of the version tables in the statement's snapshot, as all the rest. query_to_xml runs a statement only if the CASE
--- gets that far: the one way in which a query can read a table that may not be there.
+-- The rows of the version tables in the statement's snapshot, as all the rest.
+-- query_to_xml runs a statement only if the CASE gets that far: the one way in which a
+-- query can read a table that may not be there.
 SELECT
     relname || ': ' || CASE
         WHEN relkind = 'r'
-            -- To plan a query is to run an immutable function in an expression of the table's.
+            -- To plan a query is to run an immutable function in an expression of the
+            -- table's.
             AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = pg_class.oid AND (indexprs IS NOT NULL OR indpred IS NOT NULL))
             AND NOT EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = pg_class.oid)
             AND CASE relname
@@ -194,7 +204,8 @@ FROM pg_class
 WHERE relnamespace = (SELECT to_regnamespace(quote_ident(current_setting('pephub_migrate.schema')))::oid)
     AND relname = ANY ((SELECT '{schema_migrations,alembic_version}'::name[])::name[]);
 
--- The oldest step whose applications can work on what is here, as the image says that made it.
+-- The oldest step whose applications can work on what is here, as the image says that
+-- made it.
 SELECT 'oldest_step: ' || substring(description FROM 'oldest_step=([0-9]{1,9})')
 FROM pg_description
 WHERE classoid = (SELECT 'pg_class'::regclass::oid)

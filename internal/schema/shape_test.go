@@ -52,7 +52,8 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// Whoever answers like PostgreSQL and is not makes an attempt fail, and is no reason to panic.
+// Whoever answers like PostgreSQL and is not makes an attempt fail, and is no reason to
+// panic.
 func TestHalfAnAnswer(t *testing.T) {
 	reader := NewReader([]Shape{{"table a": ""}}).Around()
 	whole := func() []*pgconn.Result {

@@ -1,10 +1,13 @@
--- Finds PEPhub's schema, for the statements that follow in the same transaction: the first schema of the path that holds a
--- relation projects, or else the first. The setting pephub_migrate.schema is its name, pephub_migrate.path the search path for
--- the steps: that schema, then the others.
+-- Finds PEPhub's schema, for the statements that follow in the same transaction: the
+-- first schema of the path that holds a relation projects, or else the first. The setting
+-- pephub_migrate.schema is its name, pephub_migrate.path the search path for the steps:
+-- that schema, then the others.
 --
--- This statement runs under the search path of the role, on which others may have put functions, operators and types. So each
--- of these is written with its schema, and whatever uses an operator without naming it (IN, LIKE, BETWEEN, NULLIF, simple CASE,
--- IS DISTINCT FROM) is not used. A schema whose name begins with pg_ is the system's, or temporary.
+-- This statement runs under the search path of the role, on which others may have put
+-- functions, operators and types. So each of these is written with its schema, and
+-- whatever uses an operator without naming it (IN, LIKE, BETWEEN, NULLIF, simple CASE, IS
+-- DISTINCT FROM) is not used. A schema whose name begins with pg_ is the system's, or
+-- temporary.
 SELECT
     pg_catalog.set_config('pephub_migrate.schema', coalesce(schema, ''), true),
     pg_catalog.set_config(

@@ -23,15 +23,16 @@ type source struct {
 	outputs []output
 }
 
-// archives takes note of what a query writes to an archive. The WITH is one that stands before the INSERT.
+// archives takes note of what a query writes to an archive. The WITH is one that stands
+// before the INSERT.
 func (r *reviewer) archives(query item, before node) {
 	for _, o := range r.outputs(query, r.with(before, nil)) {
 		r.archived[o.of] = max(r.archived[o.of], o.rows)
 	}
 }
 
-// outputs returns the columns that a query takes from tables as they are, or with another type. What an expression makes of a
-// column is not that column.
+// outputs returns the columns that a query takes from tables as they are, or with another
+// type. What an expression makes of a column is not that column.
 func (r *reviewer) outputs(query item, with map[string][]output) []output {
 	with = r.with(query.node, with)
 	most := extent(query.node)
@@ -64,8 +65,8 @@ func (r *reviewer) outputs(query item, with map[string][]output) []output {
 	return limited(outputs, most)
 }
 
-// extent returns which rows of what a query reads are in its result: all, some, or those that a constant or a LIMIT leaves, which
-// are none to rely on.
+// extent returns which rows of what a query reads are in its result: all, some, or those
+// that a constant or a LIMIT leaves, which are none to rely on.
 func extent(query node) rows {
 	where := query.item("whereClause")
 	switch {
@@ -99,7 +100,8 @@ func limited(outputs []output, most rows) []output {
 	return left
 }
 
-// with returns the queries that a statement gives names to, and those of the statements around it.
+// with returns the queries that a statement gives names to, and those of the statements
+// around it.
 func (r *reviewer) with(n node, around map[string][]output) map[string][]output {
 	ctes := n.node("withClause").list("ctes")
 	if len(ctes) == 0 {
@@ -126,7 +128,8 @@ func renamedTo(outputs []output, names []item) []output {
 	return nameless
 }
 
-// sources returns what a part of a FROM reads. A join leaves out rows of a side that need not be there for the other.
+// sources returns what a part of a FROM reads. A join leaves out rows of a side that need
+// not be there for the other.
 func (r *reviewer) sources(from item, with map[string][]output) []source {
 	alias := from.node.node("alias")
 	one := source{alias: alias.text("aliasname")}
@@ -223,7 +226,8 @@ func uncast(value item) item {
 	return value
 }
 
-// inArchive reports whether an archive holds a column, or all columns of a table, of as many rows as that.
+// inArchive reports whether an archive holds a column, or all columns of a table, of as
+// many rows as that.
 func (r *reviewer) inArchive(c column, least rows) bool {
 	holds := func(name string) bool { return r.archived[column{c.table, name}] >= least }
 	switch {
@@ -242,7 +246,8 @@ func (r *reviewer) inArchive(c column, least rows) bool {
 	return known
 }
 
-// restores takes note of the archives whose rows a part of a statement reads. A condition reads them without giving them back.
+// restores takes note of the archives whose rows a part of a statement reads. A condition
+// reads them without giving them back.
 func (r *reviewer) restores(value any) {
 	if values, ok := value.([]any); ok {
 		for _, value := range values {

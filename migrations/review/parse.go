@@ -11,12 +11,14 @@ import (
 	"strings"
 	"unicode"
 
-	// Of the module's two packages the one without protobuf types: those come with C code, which cgo would compile for minutes.
+	// Of the module's two packages the one without protobuf types: those come with C
+	// code, which cgo would compile for minutes.
 	"github.com/wasilibs/go-pgquery/parser"
 )
 
-// node is a node of PostgreSQL's syntax tree as libpg_query writes it in JSON: a field that is zero is left out. A field that
-// may hold a node of any kind holds an object with one key, the kind; kinds begin with a capital, as no field does.
+// node is a node of PostgreSQL's syntax tree as libpg_query writes it in JSON: a field
+// that is zero is left out. A field that may hold a node of any kind holds an object with
+// one key, the kind; kinds begin with a capital, as no field does.
 type node map[string]any
 
 func (n node) text(field string) string { s, _ := n[field].(string); return s }
@@ -83,13 +85,15 @@ const (
 	unreadable = "unreadable" // whose text is known when it runs
 )
 
-// statement is a statement at the top of a file, or within the body of a DO block or function.
+// statement is a statement at the top of a file, or within the body of a DO block or
+// function.
 type statement struct {
 	line int
 	item
 }
 
-// parse returns the statements of a text that begins on this line of the file, those of bodies where the body stands.
+// parse returns the statements of a text that begins on this line of the file, those of
+// bodies where the body stands.
 func parse(sql string, line int) ([]statement, error) {
 	tree, err := parser.ParseToJSON(sql)
 	if err != nil {
@@ -132,7 +136,8 @@ var blank = regexp.MustCompile(`^(?s:\s+|--[^\n]*|/\*.*?\*/)+`)
 // begin returns where the first word of the statement at this offset stands.
 func begin(sql string, offset int) int { return offset + len(blank.FindString(sql[offset:])) }
 
-// body returns the statements in the body of a DO block or a function: a function is reviewed as if it ran where it is made.
+// body returns the statements in the body of a DO block or a function: a function is
+// reviewed as if it ran where it is made.
 func body(s statement, options []item, sql string) ([]statement, error) {
 	language, text := "sql", ""
 	if s.kind == "DoStmt" {
@@ -164,7 +169,8 @@ func body(s statement, options []item, sql string) ([]statement, error) {
 	return []statement{{s.line, item{kind: unreadable}}}, nil
 }
 
-// block returns the statements of a text in PL/pgSQL that begins on this line of the file; sql is the command around it.
+// block returns the statements of a text in PL/pgSQL that begins on this line of the
+// file; sql is the command around it.
 func block(sql, text string, line int) ([]statement, error) {
 	tree, err := parser.ParsePlPgSqlToJSON(sql)
 	if err != nil {
@@ -178,12 +184,14 @@ func block(sql, text string, line int) ([]statement, error) {
 	if err := plpgsql(functions, line, line, &all); err != nil {
 		return nil, err
 	}
-	// A tree says nothing of the order of an object's fields: the body of a loop comes before its query there.
+	// A tree says nothing of the order of an object's fields: the body of a loop comes
+	// before its query there.
 	slices.SortStableFunc(all, func(a, b statement) int { return a.line - b.line })
 	return all, nil
 }
 
-// plpgsql adds the statements under a node of PL/pgSQL's own tree. Its line numbers count from the line of the opening quote.
+// plpgsql adds the statements under a node of PL/pgSQL's own tree. Its line numbers count
+// from the line of the opening quote.
 func plpgsql(value any, first, line int, all *[]statement) error {
 	if values, ok := value.([]any); ok {
 		for _, value := range values {
@@ -218,7 +226,8 @@ func plpgsql(value any, first, line int, all *[]statement) error {
 	return nil
 }
 
-// query adds an SQL statement of PL/pgSQL. Of its expressions those matter that look at whether data may be lost.
+// query adds an SQL statement of PL/pgSQL. Of its expressions those matter that look at
+// whether data may be lost.
 func query(expr node, line int, all *[]statement) error {
 	text := expr.text("query")
 	if expr.number("parseMode") > 0 {
@@ -232,7 +241,8 @@ func query(expr node, line int, all *[]statement) error {
 	return err
 }
 
-// execute adds the statements in the text that an EXECUTE is given, if that is a constant.
+// execute adds the statements in the text that an EXECUTE is given, if that is a
+// constant.
 func execute(expr node, line int, all *[]statement) error {
 	statements, err := parse("SELECT "+expr.node("PLpgSQL_expr").text("query"), line)
 	if err != nil {
@@ -260,8 +270,9 @@ var (
 	nearWord = regexp.MustCompile(`at or near "(.*)"`)
 )
 
-// errorLine says where the error is in a text that begins on this line. Within PL/pgSQL the parser knows the statement before the
-// one with the error, and mostly the word at which it stopped.
+// errorLine says where the error is in a text that begins on this line. Within PL/pgSQL
+// the parser knows the statement before the one with the error, and mostly the word at
+// which it stopped.
 func errorLine(err error, text string, line int) string {
 	var at *parser.Error
 	if !errors.As(err, &at) {

@@ -1,8 +1,10 @@
-// Package review reads the SQL of a step with PostgreSQL's own grammar, and says what in it would hurt a database that is in use:
-// one with many rows, and with an application of the release before, which goes on running beside the step and after it.
+// Package review reads the SQL of a step with PostgreSQL's own grammar, and says what in
+// it would hurt a database that is in use: one with many rows, and with an application of
+// the release before, which goes on running beside the step and after it.
 //
-// What the step itself makes is free: the rules are about tables that were there before. A large table is one that holds a row
-// for each sample or its history, or documents: samples, subsamples, sample_history, project_history, views_samples, projects.
+// What the step itself makes is free: the rules are about tables that were there before.
+// A large table is one that holds a row for each sample or its history, or documents:
+// samples, subsamples, sample_history, project_history, views_samples, projects.
 //
 //	rewrite   a large table is written again, row by row, while nobody may read it
 //	validate  a CHECK, a FOREIGN KEY or a NOT NULL is proved by a scan under the lock of its ALTER TABLE
@@ -13,25 +15,29 @@
 //	guard     a down file drops rows, and nothing before it reads pephub_migrate.allow_data_loss or writes them to archived_...
 //	dynamic   what an EXECUTE, a DO block or a function does is not to be read in the file
 //
-// An archive holds a column that its query takes from the table as it is, or with another type, and not what an expression
-// makes of it. For a column that goes its author says by a WHERE which rows matter. A table that goes leaves
-// all its columns, of all rows. Where only the rows of a WHERE go, or a value becomes NULL, a way up may ask as a way back does.
+// An archive holds a column that its query takes from the table as it is, or with another
+// type, and not what an expression makes of it. For a column that goes its author says by
+// a WHERE which rows matter. A table that goes leaves all its columns, of all rows. Where
+// only the rows of a WHERE go, or a value becomes NULL, a way up may ask as a way back
+// does.
 //
-// Not seen is what goes otherwise: a value that another one takes the place of, in an UPDATE or by the USING of ALTER COLUMN TYPE;
-// rows that ON DELETE CASCADE or a trigger deletes; what a function does that was there before; and whether the rows that an
+// Not seen is what goes otherwise: a value that another one takes the place of, in an
+// UPDATE or by the USING of ALTER COLUMN TYPE; rows that ON DELETE CASCADE or a trigger
+// deletes; what a function does that was there before; and whether the rows that an
 // archive's WHERE takes are those that go.
 //
-// A down file is held to guard and dynamic alone. A CHECK (c IS NOT NULL) that an earlier step added lets SET NOT NULL go without
-// a scan. A shape does not have its text, so it is known by its name, which ends with _not_null.
+// A down file is held to guard and dynamic alone. A CHECK (c IS NOT NULL) that an earlier
+// step added lets SET NOT NULL go without a scan. A shape does not have its text, so it
+// is known by its name, which ends with _not_null.
 //
-// Where a rule is wrong, a comment directly above the statement says so, within a DO block too. There may be several, and other
-// comments between:
+// Where a rule is wrong, a comment directly above the statement says so, within a DO
+// block too. There may be several, and other comments between:
 //
 //	-- allow drop: the rows are in schema_versions since the statement above
 //	DROP TABLE schemas;
 //
-// The reason is required. An exception that nothing needs is a finding, and so is one of a rule that there is not; both are under
-// the rule exception, which has no exceptions.
+// The reason is required. An exception that nothing needs is a finding, and so is one of
+// a rule that there is not; both are under the rule exception, which has no exceptions.
 package review
 
 import (
@@ -46,12 +52,13 @@ import (
 	"pephub-migrate/internal/schema"
 )
 
-// FirstReviewed is the first step that is reviewed. Those before repeat what pepdbagent's releases made of their tables: it is
-// nobody's choice any more what they do.
+// FirstReviewed is the first step that is reviewed. Those before repeat what pepdbagent's
+// releases made of their tables: it is nobody's choice any more what they do.
 const FirstReviewed = 15
 
-// Own reviews the files of the steps from FirstReviewed on. It returns a line for each finding, which begins with the file, or an
-// error for a file that cannot be read or parsed.
+// Own reviews the files of the steps from FirstReviewed on. It returns a line for each
+// finding, which begins with the file, or an error for a file that cannot be read or
+// parsed.
 func Own(files fs.FS, steps migrator.Steps) ([]string, error) {
 	var lines []string
 	for i, step := range steps {
@@ -95,10 +102,12 @@ func (f Finding) String() string {
 	return fmt.Sprintf("line %d: %s: %s; safer: %s", f.Line, f.Rule, f.Problem, f.Safer)
 }
 
-// Up returns what in an up file would hurt a database of the shape before, in the order of the file.
+// Up returns what in an up file would hurt a database of the shape before, in the order
+// of the file.
 func Up(sql string, before schema.Shape) ([]Finding, error) { return review(sql, before, false) }
 
-// Down returns the same of a down file. The shape before is that which the step's up file leaves behind.
+// Down returns the same of a down file. The shape before is that which the step's up file
+// leaves behind.
 func Down(sql string, before schema.Shape) ([]Finding, error) { return review(sql, before, true) }
 
 func review(sql string, before schema.Shape, down bool) ([]Finding, error) {
@@ -123,7 +132,8 @@ var (
 	rules     = regexp.MustCompile(`^(rewrite|validate|index|not_null|drop|rename|guard|dynamic)$`)
 )
 
-// except takes out the findings that the file gives a reason for, and adds the exceptions that are none.
+// except takes out the findings that the file gives a reason for, and adds the exceptions
+// that are none.
 func except(findings []Finding, sql string) []Finding {
 	lines := strings.Split(sql, "\n")
 	for i := 0; i < len(lines); i++ {

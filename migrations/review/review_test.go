@@ -60,7 +60,8 @@ func text(t *testing.T, file string) string {
 	return string(content)
 }
 
-// before has a large table, small ones, one that needs quotes, and constraints that an earlier step left.
+// before has a large table, small ones, one that needs quotes, and constraints that an
+// earlier step left.
 const before = `column projects.id: integer not null
 column projects.name: character varying(32) not null
 column projects.pep_schema: character varying
@@ -544,7 +545,8 @@ func TestFaultyText(t *testing.T) {
 	}
 }
 
-// Whatever the steps before were written in is read, too: the language in which the next one will be written.
+// Whatever the steps before were written in is read, too: the language in which the next
+// one will be written.
 func TestReadsEveryStep(t *testing.T) {
 	files, err := fs.Glob(migrations.FS, "*.sql")
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 // allowed is the setting in which MIGRATE_ALLOW_DATA_LOSS reaches a step.
 const allowed = "pephub_migrate.allow_data_loss"
 
-// large reports whether a table has a row for each sample or its history, or holds documents.
+// large reports whether a table has a row for each sample or its history, or holds
+// documents.
 func large(table string) bool {
 	switch table {
 	case "samples", "subsamples", "sample_history", "project_history", "views_samples", "projects":
@@ -22,7 +23,8 @@ func large(table string) bool {
 	return false
 }
 
-// column is a column, or a constraint, of a table; without the quotes that a shape has, as the syntax tree has it.
+// column is a column, or a constraint, of a table; without the quotes that a shape has,
+// as the syntax tree has it.
 type column struct{ table, name string }
 
 // reviewer knows what the step has done so far.
@@ -112,7 +114,8 @@ func (r *reviewer) sql(name string) string {
 	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
 }
 
-// tableOf returns the name of a table as a shape has it: whatever schema is named, a step means its own.
+// tableOf returns the name of a table as a shape has it: whatever schema is named, a step
+// means its own.
 func tableOf(rangeVar node) string {
 	if rangeVar.text("schemaname") == "pg_temp" {
 		return ""
@@ -136,7 +139,8 @@ func (r *reviewer) rewrites(table, problem, safer string) {
 	}
 }
 
-// loses reports what takes away so many rows of a table, or of a column if it has a name, unless they are in an archive by now.
+// loses reports what takes away so many rows of a table, or of a column if it has a name,
+// unless they are in an archive by now.
 func (r *reviewer) loses(c column, gone rows, problem string) {
 	switch {
 	case isArchive(c.table): // it is kept until the operator drops it, or the way back has given its rows back
@@ -154,7 +158,8 @@ func (r *reviewer) loses(c column, gone rows, problem string) {
 	}
 }
 
-// losesSome reports what takes away the rows of a WHERE. A way up that has asked first refuses where there are any.
+// losesSome reports what takes away the rows of a WHERE. A way up that has asked first
+// refuses where there are any.
 func (r *reviewer) losesSome(c column, problem string) {
 	if r.down || !r.guarded {
 		r.loses(c, some, problem)
@@ -243,7 +248,8 @@ func (r *reviewer) compacts(command string, relations ...node) {
 	}
 }
 
-// keeps takes note of rows that go to an archive or come back from one, and of a look at whether data may be lost.
+// keeps takes note of rows that go to an archive or come back from one, and of a look at
+// whether data may be lost.
 func (r *reviewer) keeps(i item) {
 	switch i.kind {
 	case expression:
@@ -428,7 +434,8 @@ func (r *reviewer) alterTable(n node) {
 
 var ofText = regexp.MustCompile(`^(?:text|character varying(?:\((\d+)\))?)(?: |$)`)
 
-// keepsRows reports whether PostgreSQL changes the type of a column without a look at its rows.
+// keepsRows reports whether PostgreSQL changes the type of a column without a look at its
+// rows.
 func (r *reviewer) keepsRows(c column, def node) bool {
 	old, to := ofText.FindStringSubmatch(r.columns[c]), def.node("typeName")
 	name := lastName(to.list("names"))
@@ -473,7 +480,8 @@ func (r *reviewer) addColumn(table string, def node, ifNotExists bool) {
 	r.filled[c] = r.filled[c] || fills
 }
 
-// volatile reports whether a default may have another value for each row. Of functions the names are all there is to see.
+// volatile reports whether a default may have another value for each row. Of functions
+// the names are all there is to see.
 func volatile(ofDefault node) bool {
 	found := false
 	item{node: ofDefault}.walk(func(i item) {
@@ -511,7 +519,8 @@ func (r *reviewer) addConstraint(table string, constraint node) {
 	}
 }
 
-// saferCheck says how a constraint comes to a table. All steps of a run share one transaction: what is locked stays locked.
+// saferCheck says how a constraint comes to a table. All steps of a run share one
+// transaction: what is locked stays locked.
 func saferCheck(table, constraint string) string {
 	add := "ADD CONSTRAINT " + constraint + " NOT VALID, and "
 	if large(table) {

@@ -8,7 +8,8 @@ import (
 	pganalyze "github.com/pganalyze/pg_query_go/v6"
 )
 
-// alembic is what "alembic upgrade A:B --sql" prints, without the transaction and the version table.
+// alembic is what "alembic upgrade A:B --sql" prints, without the transaction and the
+// version table.
 type alembic struct {
 	statements []statement
 	from, to   string // revisions

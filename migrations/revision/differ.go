@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// differ returns the statements that lead from one database to another, both of them on the scratch server, as
-// stripe/pg-schema-diff has it. It is no part of this module, which would have to take its pgx v4 too: differ.mod has it.
+// differ returns the statements that lead from one database to another, both of them on
+// the scratch server, as stripe/pg-schema-diff has it. It is no part of this module,
+// which would have to take its pgx v4 too: differ.mod has it.
 func differ(ctx context.Context, s *scratch, from, to, schemaName string) ([]statement, error) {
 	command := exec.CommandContext(ctx, "go", "tool", "-modfile=migrations/revision/differ.mod", "pg-schema-diff", "plan",
 		"--from-dsn", s.dsn(from), "--to-dsn", s.dsn(to), "--output-format", "json",

@@ -19,8 +19,9 @@ type change struct {
 	target     int  // the step that it leads to
 }
 
-// draft is the text of a file in the making. Its sections follow each other as they stand here: what is new is made first, then
-// rows move, and what is to go goes last, so that each statement finds what it needs.
+// draft is the text of a file in the making. Its sections follow each other as they stand
+// here: what is new is made first, then rows move, and what is to go goes last, so that
+// each statement finds what it needs.
 type draft struct {
 	change
 	moves    bool              // whether rows move, or could be lost
@@ -106,7 +107,8 @@ func (d *draft) create(one *table) {
 	}
 }
 
-// restoreRows gives a table that the way up has dropped the rows that were archived of it.
+// restoreRows gives a table that the way up has dropped the rows that were archived of
+// it.
 func (d *draft) restoreRows(one *table) {
 	d.moves = true
 	var names, typed, values []string
@@ -191,7 +193,8 @@ func (d *draft) add(section *[]item, s statement) error {
 
 var shortInteger = regexp.MustCompile(`\bint\b`)
 
-// house is the short names of types, and the long one of integer, in what the parser wrote.
+// house is the short names of types, and the long one of integer, in what the parser
+// wrote.
 func house(text string) string {
 	return outsideQuotes(text, func(piece string) string {
 		return shortInteger.ReplaceAllString(strings.Replace(houseType(piece), " USING btree (", " (", 1), "integer")
@@ -305,8 +308,9 @@ func (d *draft) command(s statement, before, after *table, cmd *pganalyze.AlterT
 	d.rest = append(d.rest, one)
 }
 
-// changeType gives a column another type. The cast that the differ writes out would cut a value that is too long for the new type
-// without a word; PostgreSQL's own, without it, refuses to.
+// changeType gives a column another type. The cast that the differ writes out would cut a
+// value that is too long for the new type without a word; PostgreSQL's own, without it,
+// refuses to.
 func (d *draft) changeType(before, after *table, cmd *pganalyze.AlterTableCmd, one item) {
 	have, want := before.find(cmd.GetName()), after.find(cmd.GetName())
 	if have != nil && want != nil {
@@ -329,8 +333,8 @@ func foreignColumn(c *pganalyze.Constraint) string {
 	return last(c.GetFkAttrs())
 }
 
-// loses reports whether a constraint or index of that name goes with a column that is dropped. Where another of its name comes,
-// it has to go before.
+// loses reports whether a constraint or index of that name goes with a column that is
+// dropped. Where another of its name comes, it has to go before.
 func (d *draft) loses(before *table, name string) bool {
 	after := d.to.byName[before.name]
 	if d.to.ofIndex(name) != nil {
@@ -341,8 +345,8 @@ func (d *draft) loses(before *table, name string) bool {
 		slices.ContainsFunc(before.indexes, func(i index) bool { return bare(i.Name) == name && slices.ContainsFunc(i.Columns, gone) })
 }
 
-// addColumn adds a column as the new schema has it. One that may not be NULL and has no value for the rows that are there is
-// filled first.
+// addColumn adds a column as the new schema has it. One that may not be NULL and has no
+// value for the rows that are there is filled first.
 func (d *draft) addColumn(before, after *table, definition *pganalyze.ColumnDef, one item) {
 	column := after.find(definition.GetColname())
 	notNull, value := definition.GetIsNotNull(), false
@@ -365,7 +369,8 @@ func (d *draft) addColumn(before, after *table, definition *pganalyze.ColumnDef,
 	}
 	one.text = "ADD COLUMN " + late.sql()
 	for _, k := range after.constraints {
-		// PostgreSQL knows that a new column without a default refers to nothing, and does not look.
+		// PostgreSQL knows that a new column without a default refers to nothing, and
+		// does not look.
 		if suffix, ok := k.inline(); ok && k.Kind == "f" && k.Columns[0] == column.Name && !value {
 			one.text += " " + suffix
 			d.referring[bare(k.Name)], d.referring[bare(before.name)+"."+definition.GetColname()] = true, true
@@ -409,8 +414,8 @@ func (d *draft) restore(t *table, c *column) {
 		item{text: "DROP TABLE " + archived})
 }
 
-// key returns the columns by which the archive of a column finds its rows: those of the older primary key, or else of the newer,
-// that the table has both before and after.
+// key returns the columns by which the archive of a column finds its rows: those of the
+// older primary key, or else of the newer, that the table has both before and after.
 func (d *draft) key(name string) []string {
 	older, newer := d.from.byName[name], d.to.byName[name]
 	if d.back {
@@ -429,8 +434,8 @@ func noKey(t *table, c *column) string {
 	return todo("%s has no primary key, before and after, by which %s could be archived: say where its values go", t.name, c.Name)
 }
 
-// archivedType is the type that a column has in an archive: an enum is text there, or it could not be dropped, by this step or a
-// later one, as long as there is the archive.
+// archivedType is the type that a column has in an archive: an enum is text there, or it
+// could not be dropped, by this step or a later one, as long as there is the archive.
 func (d *draft) archivedType(c column) string {
 	name, array := strings.CutSuffix(c.Type, "[]")
 	switch {
@@ -555,7 +560,8 @@ func (d *draft) everything(t *table) string {
 	return strings.Join(values, ", ")
 }
 
-// replaceEnum makes an enum anew that loses a value, which PostgreSQL has no statement for.
+// replaceEnum makes an enum anew that loses a value, which PostgreSQL has no statement
+// for.
 func (d *draft) replaceEnum(name string) {
 	old := "old_" + name
 	d.rest = append(d.rest, item{text: "ALTER TYPE " + name + " RENAME TO " + old}, item{text: strings.TrimSuffix(enumSQL(name, d.to.enums[name]), ";\n")})
@@ -587,7 +593,8 @@ func (d *draft) replaceEnum(name string) {
 	d.last = append(d.last, item{text: "DROP TYPE " + old}) // after the columns of it that go
 }
 
-// loseValues prepares a column for an enum without some of its values. On the way up a person decides what becomes of them.
+// loseValues prepares a column for an enum without some of its values. On the way up a
+// person decides what becomes of them.
 func (d *draft) loseValues(table string, c column, enum string) {
 	values := strings.Join(d.to.enums[enum], ", ")
 	where := fmt.Sprintf("%s::text NOT IN (%s)", c.Name, values)
@@ -605,7 +612,8 @@ func (d *draft) loseValues(table string, c column, enum string) {
 	d.rest = append(d.rest, item{text: fmt.Sprintf("DELETE FROM %s WHERE %s", table, where)})
 }
 
-// lockNamed locks the tables that a statement names: what an application writes into one that it reads would be lost too.
+// lockNamed locks the tables that a statement names: what an application writes into one
+// that it reads would be lost too.
 func (d *draft) lockNamed(s statement) {
 	for _, name := range relations(s.node.ProtoReflect()) {
 		if t := d.from.find(name); t != nil {
@@ -614,7 +622,8 @@ func (d *draft) lockNamed(s statement) {
 	}
 }
 
-// lock notes that a table is locked in the end, so that the strongest lock can be taken first.
+// lock notes that a table is locked in the end, so that the strongest lock can be taken
+// first.
 func (d *draft) lock(table, mode string) {
 	strength := []string{"", "SHARE", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"}
 	if slices.Index(strength, mode) > slices.Index(strength, d.locks[table]) {

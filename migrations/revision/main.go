@@ -1,14 +1,17 @@
-// Revision drafts the next step from a changed schema: its up and down files and its snapshot.
+// Revision drafts the next step from a changed schema: its up and down files and its
+// snapshot.
 //
 //	go run ./migrations/revision "add project licence"                         from migrations/schema.sql, after it was edited
 //	go run ./migrations/revision -from-database URL "add project licence"      from a live database; writes schema.sql too
 //	go run ./migrations/revision -from-alembic FILE "add project licence"      from what "alembic upgrade A:B --sql" printed; writes schema.sql too
 //	go run ./migrations/revision                                               brings the snapshots up to date after a step was edited
 //
-// It makes one database by all steps and one by the schema that is wanted, on a PostgreSQL that it starts in a container
-// (POSTGRES_VERSION, 17 by default) or on the one that -server names, and has pg-schema-diff compare them in both directions. What only a person
-// can decide is written as a TODO, and the tests refuse a step that has one. The two databases it makes are dropped at the end;
-// the one that -from-database names is only read.
+// It makes one database by all steps and one by the schema that is wanted, on a
+// PostgreSQL that it starts in a container (POSTGRES_VERSION, 17 by default) or on the
+// one that -server names, and has pg-schema-diff compare them in both directions. What
+// only a person can decide is written as a TODO, and the tests refuse a step that has
+// one. The two databases it makes are dropped at the end; the one that -from-database
+// names is only read.
 package main
 
 import (
@@ -105,7 +108,8 @@ func (r request) steps() (migrator.Steps, error) {
 	return steps, nil
 }
 
-// refresh writes the snapshots of all steps anew, and says what keeps the tests from passing.
+// refresh writes the snapshots of all steps anew, and says what keeps the tests from
+// passing.
 func (r request) refresh(ctx context.Context, server *scratch, output io.Writer) error {
 	conn, err := server.database(ctx, "steps")
 	if err != nil {

@@ -202,7 +202,8 @@ func (v *revision) fromRevision(ctx context.Context) error {
 	return err
 }
 
-// makeWanted makes the database of schema.sql, and sees that every foreign key can be followed back by an index.
+// makeWanted makes the database of schema.sql, and sees that every foreign key can be
+// followed back by an index.
 func (v *revision) makeWanted(ctx context.Context) error {
 	conn, err := v.server.database(ctx, "wanted")
 	if err != nil {
@@ -246,7 +247,8 @@ func (v *revision) makeWanted(ctx context.Context) error {
 	return err
 }
 
-// changes drafts both directions. A shape does not tell whether there are any: it has no conditions.
+// changes drafts both directions. A shape does not tell whether there are any: it has no
+// conditions.
 func (v *revision) changes(ctx context.Context) (up, down *draft, err error) {
 	forth := v.statements
 	if len(forth) == 0 {
@@ -269,7 +271,8 @@ func (v *revision) changes(ctx context.Context) (up, down *draft, err error) {
 	return up, down, err
 }
 
-// differences says in what one shape is not as the other: also in an index too many, which an operator may have made, but no step.
+// differences says in what one shape is not as the other: also in an index too many,
+// which an operator may have made, but no step.
 func differences(have, want schema.Shape) []string {
 	var all []string
 	for _, difference := range have.Diff(want) {
@@ -301,7 +304,8 @@ func (v *revision) write(up, down *draft) error {
 	return v.writeTexts(up.archives)
 }
 
-// try runs the draft up, back and up again on an empty database, and completes the snapshot. It returns what does not work yet.
+// try runs the draft up, back and up again on an empty database, and completes the
+// snapshot. It returns what does not work yet.
 func (v *revision) try(ctx context.Context) (trouble []string, err error) {
 	conn, err := v.server.database(ctx, "trial")
 	if err != nil {
@@ -339,7 +343,8 @@ func (v *revision) try(ctx context.Context) (trouble []string, err error) {
 	return trouble, nil
 }
 
-// review returns what in the draft would hurt a database that is in use. The tests refuse it too, unless an exception says why.
+// review returns what in the draft would hurt a database that is in use. The tests refuse
+// it too, unless an exception says why.
 func (v *revision) review(up, down *draft) ([]string, error) {
 	forth, err := review.Up(up.text(), v.baseShape)
 	if err != nil {

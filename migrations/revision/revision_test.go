@@ -44,8 +44,9 @@ func needServer(t *testing.T) {
 	}
 }
 
-// repository returns a copy of the steps up to 15, in which the program can write, with schema.sql changed: each old text becomes
-// the new. What testdata holds is of step 15 too, so that these tests know nothing of the steps that come.
+// repository returns a copy of the steps up to 15, in which the program can write, with
+// schema.sql changed: each old text becomes the new. What testdata holds is of step 15
+// too, so that these tests know nothing of the steps that come.
 func repository(t *testing.T, changes ...string) request {
 	t.Helper()
 	needServer(t)
@@ -216,8 +217,8 @@ func contents(t *testing.T, conn *pgx.Conn) string {
 	return text
 }
 
-// thereAndBack runs a draft as it is on a database with rows, back and up again: nothing may be lost, although nobody has decided
-// anything yet.
+// thereAndBack runs a draft as it is on a database with rows, back and up again: nothing
+// may be lost, although nobody has decided anything yet.
 func (d drafted) thereAndBack(t *testing.T) {
 	t.Helper()
 	conn := base(t, d.request)
@@ -378,7 +379,8 @@ CREATE INDEX project_licences_granted_by_idx ON project_licences (granted_by);
 	}
 }
 
-// A draft is no step until a person has written its first lines, and the next step waits for that.
+// A draft is no step until a person has written its first lines, and the next step waits
+// for that.
 func TestDraftIsNoStep(t *testing.T) {
 	r := repository(t, bedbaseGenome, bedbaseGenome+"    build varchar,\n")
 	makeDraft(t, r)
@@ -395,7 +397,8 @@ func TestDraftIsNoStep(t *testing.T) {
 	}
 }
 
-// applications is schema.sql without the indexes that only this program makes: what create_all makes.
+// applications is schema.sql without the indexes that only this program makes: what
+// create_all makes.
 func applications(t *testing.T) string {
 	t.Helper()
 	text, _, ok := strings.Cut(read(t, "migrations/revision/testdata/schema.sql"), "-- One index for every")
@@ -405,7 +408,8 @@ func applications(t *testing.T) string {
 	return text
 }
 
-// What create_all has made becomes schema.sql, with the comments of the old one and an index for every foreign key.
+// What create_all has made becomes schema.sql, with the comments of the old one and an
+// index for every foreign key.
 func TestFromDatabase(t *testing.T) {
 	r := repository(t)
 	conn := database(t, "live", applications(t)+`
@@ -449,7 +453,8 @@ func TestFromDatabase(t *testing.T) {
 	}
 }
 
-// What the steps have archived and what another program keeps in the database is no part of the schema.
+// What the steps have archived and what another program keeps in the database is no part
+// of the schema.
 func TestFromDatabaseInUse(t *testing.T) {
 	r := repository(t)
 	database(t, "live", read(t, "migrations/revision/testdata/schema.sql")+`
@@ -552,7 +557,8 @@ func TestFromAlembic(t *testing.T) {
 	}
 }
 
-// What a person has written locks the tables that it names from the beginning, and of what cannot be read it is asked.
+// What a person has written locks the tables that it names from the beginning, and of
+// what cannot be read it is asked.
 func TestFromAlembicLocks(t *testing.T) {
 	r := repository(t)
 	r.fromAlembic = filepath.Join(t.TempDir(), "upgrade.sql")
@@ -636,7 +642,8 @@ func TestForeignKeysGetAnIndex(t *testing.T) {
 	d.want(t, d.schema, index)
 }
 
-// After a step was edited its snapshot is written anew, but for the lines that only a person can write.
+// After a step was edited its snapshot is written anew, but for the lines that only a
+// person can write.
 func TestRefresh(t *testing.T) {
 	r := repository(t)
 	t.Cleanup(func() { drop(t) })
@@ -679,7 +686,8 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
-// A name belongs to one process: with the same number, as in containers, there may be another on the server.
+// A name belongs to one process: with the same number, as in containers, there may be
+// another on the server.
 func TestScratchNames(t *testing.T) {
 	needServer(t)
 	t.Cleanup(func() { drop(t) })
@@ -747,7 +755,8 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// What docs/schema.md says of tables follows the step: of a new one a person has to say something.
+// What docs/schema.md says of tables follows the step: of a new one a person has to say
+// something.
 func TestTexts(t *testing.T) {
 	r := repository(t, `CREATE TABLE bedbase_stats (
     id serial PRIMARY KEY,
@@ -775,7 +784,8 @@ CREATE TABLE bedbase_stats (
 		t.Errorf("the texts are\n%s", got)
 	}
 
-	// An archive that the step's author takes away goes from the snapshot and the texts too.
+	// An archive that the step's author takes away goes from the snapshot and the texts
+	// too.
 	up, snapshotFile := r.file("000016_try.up.sql"), r.file("000016_try.schema.txt")
 	if !strings.Contains(read(t, snapshotFile), "archive archived_bedbase_stats_gse: bedbase_stats\n") {
 		t.Errorf("the snapshot is\n%s", read(t, snapshotFile))
@@ -789,7 +799,8 @@ CREATE TABLE bedbase_stats (
 	}
 }
 
-// What a step speaks of is a whole word, and the step that has more to do on what Alembic makes is known by its file, not its folder.
+// What a step speaks of is a whole word, and the step that has more to do on what Alembic
+// makes is known by its file, not its folder.
 func TestSnapshot(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "000015_steps")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -806,7 +817,8 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// draftBetween drafts both directions between two schemas, and returns a database of the first with rows in it.
+// draftBetween drafts both directions between two schemas, and returns a database of the
+// first with rows in it.
 func draftBetween(t *testing.T, from, to, rows string) (conn *pgx.Conn, up, down *draft) {
 	t.Helper()
 	needServer(t)

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// schemaFile is what is kept of a schema.sql when it is written anew: the order of its tables and indexes, and its comments.
+// schemaFile is what is kept of a schema.sql when it is written anew: the order of its
+// tables and indexes, and its comments.
 type schemaFile struct {
 	header   string
 	order    []string            // "table users", "column users.id", "index stars_project_id_idx", ...
@@ -20,7 +21,8 @@ var (
 	member  = regexp.MustCompile(`^    ("[^"]+"|\w+) `)
 )
 
-// parseSchemaFile reads a schema.sql line by line: it is written one statement, and within a table one column, to a line.
+// parseSchemaFile reads a schema.sql line by line: it is written one statement, and
+// within a table one column, to a line.
 func parseSchemaFile(text string) schemaFile {
 	header, body, _ := strings.Cut(text, "\n\n")
 	file := schemaFile{header: header + "\n", comments: map[string][]string{}}
@@ -69,7 +71,8 @@ func (f schemaFile) place(object string) int {
 	return len(f.order)
 }
 
-// write returns the text of the file for these tables. What it had before keeps its place.
+// write returns the text of the file for these tables. What it had before keeps its
+// place.
 func (f schemaFile) write(t *tables) string {
 	var text strings.Builder
 	text.WriteString(f.header)

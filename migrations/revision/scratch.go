@@ -33,7 +33,8 @@ func newScratch() *scratch {
 	return &scratch{mark: fmt.Sprintf("%d_%08x", os.Getpid(), rand.Uint32()), stop: func() {}}
 }
 
-// openScratch connects to the server at an URL, or starts one in a container if that is empty.
+// openScratch connects to the server at an URL, or starts one in a container if that is
+// empty.
 func openScratch(ctx context.Context, address string) (*scratch, error) {
 	s := newScratch()
 	if address == "" {
@@ -89,7 +90,8 @@ func (s *scratch) close() {
 	s.stop()
 }
 
-// database makes an empty database, in place of one that it has made for the same purpose before, and connects to it.
+// database makes an empty database, in place of one that it has made for the same purpose
+// before, and connects to it.
 func (s *scratch) database(ctx context.Context, purpose string) (*pgx.Conn, error) {
 	name := s.name(purpose)
 	if slices.Contains(s.made, name) {
@@ -108,7 +110,8 @@ func (s *scratch) database(ctx context.Context, purpose string) (*pgx.Conn, erro
 	return pgx.Connect(ctx, address.String())
 }
 
-// name is a database's name, which belongs to this process alone; processes in different containers may have the same number.
+// name is a database's name, which belongs to this process alone; processes in different
+// containers may have the same number.
 func (s *scratch) name(purpose string) string { return "revision_" + s.mark + "_" + purpose }
 
 // dsn leads to a database without the password.

@@ -11,7 +11,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// statement is one statement of the differ's or of Alembic's, without the schema's name and the collation that both write out.
+// statement is one statement of the differ's or of Alembic's, without the schema's name
+// and the collation that both write out.
 type statement struct {
 	node    *pganalyze.Node
 	hazards []string // what the differ warns of
@@ -67,7 +68,8 @@ func deparse(node *pganalyze.Node) (string, error) {
 	return pgquery.Deparse(&pganalyze.ParseResult{Stmts: []*pganalyze.RawStmt{{Stmt: node}}})
 }
 
-// command returns what one command of an ALTER TABLE says, without the table: "DROP COLUMN genome".
+// command returns what one command of an ALTER TABLE says, without the table: "DROP
+// COLUMN genome".
 func command(alter *pganalyze.AlterTableStmt, one *pganalyze.Node) (string, error) {
 	single, ok := proto.Clone(alter).(*pganalyze.AlterTableStmt)
 	if !ok {
@@ -83,7 +85,8 @@ func command(alter *pganalyze.AlterTableStmt, one *pganalyze.Node) (string, erro
 	return strings.TrimSpace(strings.TrimPrefix(text, strings.TrimSpace(prefix))), err
 }
 
-// unqualify takes the name of a schema out of every name in a tree, and the default collation out of every column.
+// unqualify takes the name of a schema out of every name in a tree, and the default
+// collation out of every column.
 func unqualify(message protoreflect.Message, schemaName string) {
 	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
 		switch {
@@ -177,8 +180,8 @@ func outsideQuotes(text string, change func(string) string) string {
 	return changed.String()
 }
 
-// toClosingQuote returns how long the rest of what is quoted is, with the closing quote, or -1. Of a doubled quote the second opens
-// what follows on.
+// toClosingQuote returns how long the rest of what is quoted is, with the closing quote,
+// or -1. Of a doubled quote the second opens what follows on.
 func toClosingQuote(opening, rest string) int {
 	if strings.EqualFold(opening, "e'") {
 		return len(escaped.FindString(rest))

@@ -14,7 +14,8 @@ import (
 	"pephub-migrate/migrations/snapshot"
 )
 
-// tables is what the catalogs say of a schema, with the names and types as they are to be written.
+// tables is what the catalogs say of a schema, with the names and types as they are to be
+// written.
 type tables struct {
 	enums  map[string][]string // their values, as literals
 	byName map[string]*table
@@ -49,8 +50,8 @@ type index struct {
 //go:embed tables.sql
 var tablesSQL string
 
-// readTables reads the schema that unqualified names lead to, but for the tables that no step makes. It returns an error for
-// what it cannot write down.
+// readTables reads the schema that unqualified names lead to, but for the tables that no
+// step makes. It returns an error for what it cannot write down.
 func readTables(ctx context.Context, conn *pgx.Conn) (*tables, error) {
 	queries := strings.Split(strings.ReplaceAll(tablesSQL, "{{others}}", snapshot.Others), ";\n")
 	strange, err := collect[struct{ Object string }](ctx, conn, queries[0])
@@ -125,8 +126,8 @@ func houseDefault(expression string) string {
 	return typedLiteral.ReplaceAllString(expression, "$1")
 }
 
-// inOrder returns tables in the given order, and then by name, but each right after those that it refers to; tables that refer to
-// each other in a circle have no such order.
+// inOrder returns tables in the given order, and then by name, but each right after those
+// that it refers to; tables that refer to each other in a circle have no such order.
 func (t *tables) inOrder(names []string, order []string) []*table {
 	rank := func(name string) int {
 		if i := slices.Index(order, name); i >= 0 {
@@ -154,7 +155,8 @@ func (t *tables) inOrder(names []string, order []string) []*table {
 	return sorted
 }
 
-// sql returns the statement that makes the table, without its indexes. comments are lines to stand above a column.
+// sql returns the statement that makes the table, without its indexes. comments are lines
+// to stand above a column.
 func (t *table) sql(comments map[string][]string) string {
 	type line struct {
 		text  string
@@ -300,8 +302,8 @@ func (c constraint) sql() string {
 
 var referenced = regexp.MustCompile(`( REFERENCES [^ (]+)\(`)
 
-// definition is PostgreSQL's, with a space before the columns of the table that is referred to, and one pair of parentheses
-// around a condition.
+// definition is PostgreSQL's, with a space before the columns of the table that is
+// referred to, and one pair of parentheses around a condition.
 func (c constraint) definition() string {
 	text := referenced.ReplaceAllString(c.Definition, "$1 (")
 	if inner, ok := strings.CutPrefix(text, "CHECK (("); ok && strings.HasSuffix(inner, "))") {
@@ -315,8 +317,8 @@ func (i index) sql() string {
 	return strings.Replace(i.Definition, " USING btree (", " (", 1) + ";\n"
 }
 
-// unindexed returns, for each foreign key that no index can be followed back by, the statement that makes one, by the name that
-// PostgreSQL gives it.
+// unindexed returns, for each foreign key that no index can be followed back by, the
+// statement that makes one, by the name that PostgreSQL gives it.
 func (t *tables) unindexed(order []string) []string {
 	var statements []string
 	var names []string

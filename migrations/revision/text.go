@@ -33,8 +33,9 @@ func placeholders(back bool, target int) string {
 		"-- Undo: TODO: what the way back costs\n"
 }
 
-// lockSQL locks every table at once and before anything else, if rows move or several tables change: what an application wrote
-// between two statements would be lost, and a lock that is raised later makes deadlocks.
+// lockSQL locks every table at once and before anything else, if rows move or several
+// tables change: what an application wrote between two statements would be lost, and a
+// lock that is raised later makes deadlocks.
 func (d *draft) lockSQL() string {
 	if !d.moves && len(d.locks) < 2 {
 		return ""
@@ -112,7 +113,8 @@ $$;
 `, strings.Join(names, ", "), made.String())
 }
 
-// join writes a section. Commands for one table that follow each other become one statement, which passes over it once.
+// join writes a section. Commands for one table that follow each other become one
+// statement, which passes over it once.
 func join(items []item) string {
 	var text strings.Builder
 	long := false // whether the statement before takes several lines

@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// textLines returns the lines of docs/texts.txt for the tables and archives that there are with the step: what is new waits for a
-// person, and what is said of things that are gone goes with them.
+// textLines returns the lines of docs/texts.txt for the tables and archives that there
+// are with the step: what is new waits for a person, and what is said of things that are
+// gone goes with them.
 func (v *revision) textLines(old string, archives []archive) string {
 	var lines []string
 	said := map[string]bool{}
@@ -63,7 +64,8 @@ func (v *revision) writeTexts(archives []archive) error {
 	return os.WriteFile(v.request.texts, []byte(v.textLines(string(old), archives)), 0o644)
 }
 
-// pruneTexts takes the lines of archives that no step makes, or makes no more, out of docs/texts.txt.
+// pruneTexts takes the lines of archives that no step makes, or makes no more, out of
+// docs/texts.txt.
 func (r request) pruneTexts() error {
 	names, err := filepath.Glob(r.file("*.schema.txt"))
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package snapshot writes down what a step leaves behind: the lines of its .schema.txt. It serves the author of a step and the
-// tests; the program itself only reads them.
+// Package snapshot writes down what a step leaves behind: the lines of its .schema.txt.
+// It serves the author of a step and the tests; the program itself only reads them.
 package snapshot
 
 import (
@@ -17,10 +17,11 @@ import (
 	"pephub-migrate/internal/schema"
 )
 
-// Update brings the snapshots in a folder up to date. It runs the up files one after the other in an empty database and writes
-// down what each of them leaves behind, without the help of the program, which would hold the result against the snapshot
-// that is yet to come. Lines that nobody but a person can write stay, but for archives that the
-// step does not speak of.
+// Update brings the snapshots in a folder up to date. It runs the up files one after the
+// other in an empty database and writes down what each of them leaves behind, without the
+// help of the program, which would hold the result against the snapshot that is yet to
+// come. Lines that nobody but a person can write stay, but for archives that the step
+// does not speak of.
 func Update(ctx context.Context, conn *pgconn.PgConn, dir string) error {
 	files, err := filepath.Glob(filepath.Join(dir, "*.up.sql"))
 	if err != nil {
@@ -34,7 +35,8 @@ func Update(ctx context.Context, conn *pgconn.PgConn, dir string) error {
 	return nil
 }
 
-// Write runs one up file in a database that is at the step before it, and writes the step's snapshot.
+// Write runs one up file in a database that is at the step before it, and writes the
+// step's snapshot.
 func Write(ctx context.Context, conn *pgconn.PgConn, file string) error {
 	name := strings.TrimSuffix(file, ".up.sql") + ".schema.txt"
 	old, err := os.ReadFile(name)
@@ -67,17 +69,20 @@ func Write(ctx context.Context, conn *pgconn.PgConn, file string) error {
 	return os.WriteFile(name, []byte(text.String()+locks+shape.String()), 0o644)
 }
 
-// speaksOf reports whether the name stands in the text as a whole word: archived_projects is no part of archived_projects_pop.
+// speaksOf reports whether the name stands in the text as a whole word: archived_projects
+// is no part of archived_projects_pop.
 func speaksOf(text, name string) bool {
 	return regexp.MustCompile(`\b` + regexp.QuoteMeta(name) + `\b`).MatchString(text)
 }
 
-// Others is a query for the tables that may be in PEPhub's schema and are no part of what a step makes: the version tables, the
-// archives, and those that geopephub keeps in the same database.
+// Others is a query for the tables that may be in PEPhub's schema and are no part of what
+// a step makes: the version tables, the archives, and those that geopephub keeps in the
+// same database.
 const Others = `SELECT oid FROM pg_class
 	WHERE relname IN ('schema_migrations', 'alembic_version', 'geo_sample_status', 'geo_cycle_status') OR relname LIKE 'archived\_%'`
 
-// Shape returns all that is in the schema that unqualified names lead to, whoever it belongs to; but for Others.
+// Shape returns all that is in the schema that unqualified names lead to, whoever it
+// belongs to; but for Others.
 func Shape(ctx context.Context, conn *pgconn.PgConn) (schema.Shape, error) {
 	objects, err := schema.AskTable(ctx, conn, 1, `
 		SELECT CASE relkind WHEN 'r' THEN 'table ' ELSE 'index ' END || relname
@@ -99,8 +104,9 @@ func Shape(ctx context.Context, conn *pgconn.PgConn) (schema.Shape, error) {
 	return seen.Shape, err
 }
 
-// Locks returns the lines of a snapshot that say which locks an up file takes on the tables that are there before it: on each
-// the strongest, as LOCK TABLE spells it, but for that of readers. It leaves the database as it was.
+// Locks returns the lines of a snapshot that say which locks an up file takes on the
+// tables that are there before it: on each the strongest, as LOCK TABLE spells it, but
+// for that of readers. It leaves the database as it was.
 func Locks(ctx context.Context, conn *pgconn.PgConn, file string) (string, error) {
 	locks := map[string]string{}
 	if err := take(ctx, conn, file, locks); err != nil {
