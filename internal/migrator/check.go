@@ -66,11 +66,11 @@ func (m *Migrator) assess(ctx context.Context, conn *pgconn.PgConn) (assessment,
 }
 
 // standStill is how long a database must be as it was for an error to count that another
-// program's work may have caused; and the least of it, for a run that may wait no longer.
-const (
-	standStill    = time.Second
-	minStandStill = 100 * time.Millisecond
-)
+// program's work may have caused: at the most a second, and a tenth of what the whole run
+// may wait.
+func (m *Migrator) standStill() time.Duration {
+	return max(100*time.Millisecond, min(time.Second, m.config.WaitTimeout/10))
+}
 
 // confirm makes an error of an attempt one that is tried again, unless the attempt before
 // has ended in the same one on the same database. Another program may be making tables
@@ -81,6 +81,9 @@ func (m *Migrator) confirm(ctx context.Context, conn *pgconn.PgConn, err error) 
 	if !isRefusal(err) && !errors.Is(err, ErrResult) && !(errors.Is(err, ErrStep) && postgres.IsCatalogChange(err)) {
 		m.unconfirmed = ""
 		return err
+	}
+	if errors.Is(err, ErrUnrecognised) && postgres.IsAnswer(err) {
+		return err // it is no PostgreSQL
 	}
 	found := inFull(err) + m.seen.Shape.String() + m.seen.Recorded + m.seen.Alembic
 	if m.unconfirmed != found {
@@ -98,11 +101,10 @@ func (m *Migrator) confirm(ctx context.Context, conn *pgconn.PgConn, err error) 
 	return err
 }
 
-// standsStill reports whether the database stays as it was last seen, for a while that is
-// not longer than the whole run may wait.
+// standsStill reports whether the database stays as it was last seen.
 func (m *Migrator) standsStill(ctx context.Context, conn *pgconn.PgConn) bool {
 	const looks = 5
-	pause := max(minStandStill, min(standStill, m.config.WaitTimeout)) / looks
+	pause := m.standStill() / looks
 	for range looks {
 		if postgres.Sleep(ctx, pause) != nil {
 			return false
