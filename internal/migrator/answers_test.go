@@ -430,7 +430,7 @@ func TestRightAnswers(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				server := a.server(test.is, test.held, nil, nil)
 				outcome, err := a.endsItself(t, server, test.action)
-				server.all.Wait()
+				server.wait()
 				if !errors.Is(err, test.class) {
 					t.Fatalf("got %v", err)
 				}
@@ -469,7 +469,7 @@ func TestSpoiltAnswerIsMadeGood(t *testing.T) {
 				inBubble(t, func(t *testing.T) {
 					server := a.server(contents{step: 13}, 0, append([]byte{byte(asked)}, way...), nil)
 					_, err := a.endsItself(t, server, config.Up)
-					server.all.Wait()
+					server.wait()
 					is := server.database.committed
 					if name == "without the end of a result" && errors.Is(err, postgres.ErrUnreachable) {
 						return // the time is over before it is sure that the end does not come
@@ -492,7 +492,7 @@ func TestDatabaseThatKeepsChanging(t *testing.T) {
 		server.database.changes = 150 // looks, of which there are five a second
 		start := time.Now()
 		_, err := a.endsItself(t, server, config.Check)
-		server.all.Wait()
+		server.wait()
 		if took := time.Since(start); err == nil || took > 15*time.Second {
 			t.Errorf("it took %s, and ended with %v", took, err)
 		}
@@ -519,7 +519,7 @@ func FuzzAnswers(f *testing.F) {
 			server.template = a.templates[int(action)/len(actions)%len(a.templates)]
 			start := time.Now()
 			_, err := a.endsItself(t, server, actions[int(action)%len(actions)])
-			server.all.Wait()
+			server.wait()
 			_ = fmt.Sprint(err) // which may need what is not there
 			if took := time.Since(start) - server.slept; took > patience {
 				t.Errorf("it took %s more than the server did, and ended with %v", took, err)

@@ -16,7 +16,8 @@ BEGIN
     LOOP
         SELECT string_agg(t.who, ', '), coalesce(others, array_agg(t.xid)) INTO open, others
         FROM (
-            SELECT l.transactionid AS xid, format('pid %s of role %I', a.pid, a.usename) AS who, a.usename AS role
+            -- An autovacuum worker has no role, which %I would not take.
+            SELECT l.transactionid AS xid, format('pid %s of role %s', a.pid, quote_ident(a.usename)) AS who, a.usename AS role
             FROM pg_locks AS l
             JOIN pg_stat_activity AS a ON a.pid = l.pid
             WHERE l.locktype = 'transactionid' AND l.granted AND l.mode = 'ExclusiveLock'

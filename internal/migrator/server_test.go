@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -288,6 +289,13 @@ func (s *fakeServer) dial(context.Context, string, string) (net.Conn, error) {
 		s.serve(server)
 	})
 	return client, nil
+}
+
+// wait returns when nobody is connected any more. pgconn may still be about to ask it to
+// cancel a statement, on a connection that it makes by itself.
+func (s *fakeServer) wait() {
+	synctest.Wait()
+	s.all.Wait()
 }
 
 // hangUp ends all connections.

@@ -121,6 +121,10 @@ func (w *watcher) run(ctx context.Context, every time.Duration) {
 		if err == nil || postgres.IsAnswer(err) {
 			heard = time.Now()
 		}
+		if err != nil {
+			closeWatch(conn)
+			conn = nil
+		}
 		if missing++; err != nil || !seen.gone && !seen.idles(before) {
 			missing = 0
 		}

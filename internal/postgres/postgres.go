@@ -194,7 +194,7 @@ func NoticeLossSQL(conn *pgconn.PgConn) string {
 		values = append(values, fmt.Sprintf("('%s', '%s')", name, value))
 	}
 	slices.Sort(values)
-	return fmt.Sprintf("START TRANSACTION;\nSELECT pg_catalog.set_config(name, value, false) FROM (VALUES %s) AS s (name, value) "+
+	return fmt.Sprintf("START TRANSACTION ISOLATION LEVEL READ COMMITTED;\nSELECT pg_catalog.set_config(name, value, false) FROM (VALUES %s) AS s (name, value) "+
 		"WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %d;\nCOMMIT", strings.Join(values, ", "), int32(conn.PID()))
 }
 
@@ -304,7 +304,7 @@ func (s *Server) attempt(ctx context.Context, deadline time.Time, work Work) (pr
 	if isReadOnly(err) {
 		s.leaveStandby()
 	}
-	if errors.Is(err, errLost) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, errLost) || errors.Is(err, io.ErrUnexpectedEOF) || s.conn != nil && s.conn.TxStatus() != 'I' {
 		s.close() // what comes next on it may be the rest of what was garbled
 	}
 	if s.conn != nil && s.conn.IsClosed() {
