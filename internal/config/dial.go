@@ -82,6 +82,9 @@ func (s settings) lookup(server *pgconn.Config) error {
 	}
 	found := map[string][]string{}
 	for i, address := range addresses {
+		if address != "" && strings.HasPrefix(hosts[i], "/") {
+			return errors.New("hostaddr (PGHOSTADDR) has an address for a host that is the folder of a socket; leave one of them out")
+		}
 		if address != "" && net.ParseIP(address) == nil {
 			return errors.New("hostaddr (PGHOSTADDR) must be an IP address, or several separated by commas")
 		}
@@ -105,10 +108,11 @@ func hostsOf(server *pgconn.Config) []string {
 	last := &pgconn.FallbackConfig{Host: server.Host, Port: server.Port, TLSConfig: server.TLSConfig}
 	hosts := []string{last.Host}
 	for _, next := range server.Fallbacks {
-		again := next.Host == last.Host && next.Port == last.Port && (next.TLSConfig == nil) != (last.TLSConfig == nil)
-		if !again {
-			hosts = append(hosts, next.Host)
+		if last != nil && next.Host == last.Host && next.Port == last.Port && (next.TLSConfig == nil) != (last.TLSConfig == nil) {
+			last = nil // the pair is complete
+			continue
 		}
+		hosts = append(hosts, next.Host)
 		last = next
 	}
 	return hosts

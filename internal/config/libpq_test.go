@@ -164,6 +164,10 @@ func TestWhereToConnectTo(t *testing.T) {
 		"list, nothing verified":   {with(basic, "PGSSLCRL", services), "no certificate revocation list"},
 		"no such list":             {with(basic, "PGSSLCRL", "/none"), "the certificate revocation list (sslcrl, sslcrldir) cannot be read: open /none"},
 		"no such folder":           {with(basic, "PGSSLCRLDIR", "/none"), "sslcrldir (PGSSLCRLDIR) cannot be read"},
+		"key in place of a path":   {with(basic, "PGSSLKEY", `-----BEGIN PRIVATE KEY-----\ns3cret`, "PGSSLCERT", services), "the text of a certificate or key is where a path belongs"},
+		"address of a socket":      {with(basic, "POSTGRES_HOST", "/run/postgresql", "PGHOSTADDR", "10.0.0.1"), "a host that is the folder of a socket"},
+		"one host, two addresses":  {with(basic, "POSTGRES_HOST", "db,db", "PGHOSTADDR", "10.0.0.1,10.0.0.2"), "db:5432/pep-db as pephub"},
+		"no host but krbspn":       {map[string]string{"DATABASE_URL": "postgres://u@/d?krbspn=x"}, "DATABASE_URL names no host"},
 		"bad negotiation":          {with(basic, "PGSSLNEGOTIATION", "fast"), "sslnegotiation (PGSSLNEGOTIATION) must be"},
 		"bad attribute":            {with(basic, "PGTARGETSESSIONATTRS", "best"), "libpq's PG... variables cannot be understood: unknown target_session_attrs value: best"},
 		"bad mode in a URL":        {map[string]string{"DATABASE_URL": "postgres://u@db/d?sslmode=best"}, "DATABASE_URL cannot be understood: failed to configure TLS (sslmode is invalid)"},
@@ -182,7 +186,7 @@ func TestWhereToConnectTo(t *testing.T) {
 				s := connection(t, cfg)
 				got = strings.TrimSpace(s.Host + ":" + big.NewInt(int64(s.Port)).String() + "/" + s.Database + " as " + s.User + " " + s.Password)
 			}
-			if !strings.Contains(got, test.want) {
+			if !strings.Contains(got, test.want) || strings.Contains(got, "s3cret") {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
@@ -286,7 +290,7 @@ func TestFlaws(t *testing.T) {
 
 func TestPassfileIsMissing(t *testing.T) {
 	setenv(t, with(basic, "PGPASSFILE", "/none"))
-	if cfg, err := FromEnv(); err != nil || len(cfg.Warnings) != 1 || !strings.HasPrefix(cfg.Warnings[0], "PGPASSFILE has no effect: open /none") {
+	if cfg, err := FromEnv(); err != nil || len(cfg.Warnings) != 1 || !strings.HasPrefix(cfg.Warnings[0], "PGPASSFILE has no effect: no such file") {
 		t.Errorf("got %q, %v", cfg.Warnings, err)
 	}
 }

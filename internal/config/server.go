@@ -108,6 +108,9 @@ func parse(connection, name string) (*pgconn.Config, error) {
 // that may hold a password.
 func reason(err error) string {
 	text := err.Error()
+	if strings.Contains(text, "-----BEGIN") {
+		return "the text of a certificate or key is where a path belongs; give it as POSTGRES_SSL..._PEM"
+	}
 	if i := strings.LastIndex(text, "`: "); i >= 0 {
 		text = text[i+len("`: "):]
 	}
@@ -182,7 +185,7 @@ func fromURL(databaseURL string) (*pgconn.Config, settings, error) {
 // gives reports whether a connection string that can be parsed has a parameter, for which
 // pgconn may have a default.
 func gives(connection, keyword string) bool {
-	allowed := forServer()
+	allowed := append(forServer(), "krbspn") // which only pgconn knows
 	for _, p := range libpq() {
 		if p.keyword != keyword {
 			allowed = append(allowed, p.keyword)
@@ -229,11 +232,15 @@ func serviceOf(connection string) (map[string]string, error) {
 	file := cmp.Or(keywordIn(connection, "servicefile"), os.Getenv("PGSERVICEFILE"), filepath.Join(os.Getenv("HOME"), ".pg_service.conf"))
 	services, err := pgservicefile.ReadServicefile(file)
 	if err != nil {
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err
+		}
 		return nil, fmt.Errorf("the service file cannot be read: %w", err)
 	}
 	service, err := services.GetService(name)
 	if err != nil {
-		return nil, fmt.Errorf("the service file has no service %q", name)
+		return nil, errors.New("the service file has no service of that name")
 	}
 	return service.Settings, nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,6 +59,9 @@ func (env environment) secure(server *pgconn.Config, more settings) error {
 			continue
 		}
 		config.MinVersion, config.MaxVersion = lowest, highest
+		if roots != nil && config.RootCAs != nil {
+			return errors.New("POSTGRES_SSLROOTCERT_PEM is set, and so is sslrootcert (PGSSLROOTCERT, or ~/.postgresql/root.crt); leave one of them out")
+		}
 		if roots != nil {
 			config.RootCAs = roots
 		}
@@ -73,20 +77,28 @@ func (env environment) secure(server *pgconn.Config, more settings) error {
 	return nil
 }
 
-// tlsConfigs returns how each host is connected to, nil for one without TLS.
-func tlsConfigs(server *pgconn.Config) []*tls.Config {
-	configs := []*tls.Config{server.TLSConfig}
-	for _, fallback := range server.Fallbacks {
-		configs = append(configs, fallback.TLSConfig)
+// tlsConfigs returns the ways in which each host is connected to, nil for one without TLS.
+func tlsConfigs(server *pgconn.Config) iter.Seq2[string, *tls.Config] {
+	return func(yield func(string, *tls.Config) bool) {
+		if !yield(server.Host, server.TLSConfig) {
+			return
+		}
+		for _, fallback := range server.Fallbacks {
+			if !yield(fallback.Host, fallback.TLSConfig) {
+				return
+			}
+		}
 	}
-	return configs
 }
 
 // verifies reports whether every connection checks that the server's certificate was
 // signed by an authority. pgconn does so itself for sslmode=verify-ca, with crypto/tls's
 // own check turned off.
 func verifies(server *pgconn.Config) bool {
-	for _, config := range tlsConfigs(server) {
+	for host, config := range tlsConfigs(server) {
+		if strings.HasPrefix(host, "/") {
+			continue // a socket has no TLS
+		}
 		if config == nil || config.InsecureSkipVerify && config.VerifyPeerCertificate == nil {
 			return false
 		}
@@ -98,9 +110,6 @@ func verifies(server *pgconn.Config) bool {
 func (env environment) roots() (*x509.CertPool, error) {
 	if env.RootCertPEM == "" {
 		return nil, nil
-	}
-	if os.Getenv("PGSSLROOTCERT") != "" {
-		return nil, errors.New("POSTGRES_SSLROOTCERT_PEM and PGSSLROOTCERT are both set; unset one of them")
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pemText(env.RootCertPEM)) {

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -38,7 +40,9 @@ func checkValues(names map[string]bool) (warnings []string, err error) {
 		}
 	}
 	if file := os.Getenv("PGPASSFILE"); file != "" {
-		if _, err := readSecret(file); err != nil {
+		var pathErr *fs.PathError
+		if _, err := readSecret(file); errors.As(err, &pathErr) {
+			err = pathErr.Err // without the path: it may be a line of such a file
 			warnings = append(warnings, fmt.Sprintf("PGPASSFILE has no effect: %v (this program runs as user %d)", err, os.Getuid()))
 		}
 	}

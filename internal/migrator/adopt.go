@@ -114,7 +114,9 @@ func (m *Migrator) settle(ctx context.Context, conn *pgconn.PgConn, db schema.Da
 	if err := m.refusePlanted(ctx, conn); err != nil {
 		return at, err
 	}
-	full, err := filled(ctx, conn, db.Schema, decides)
+	passedOver := at
+	passedOver.stale = nil // nobody is kept from tables that stay
+	full, err := filled(ctx, conn, db.Schema, decides, !m.done(db, passedOver))
 	switch {
 	case err != nil:
 		return at, err
@@ -156,15 +158,15 @@ func qualified(schema string, tables []string) string {
 	return strings.Join(names, ", ")
 }
 
-// filled returns those tables of the leftovers that hold rows. Within a transaction,
-// which may drop the others, it keeps everybody from filling them meanwhile. It leaves
-// alone what only has the name of a table: to read a view runs code of others.
-func filled(ctx context.Context, conn *pgconn.PgConn, schemaName string, leftovers schema.Shape) ([]string, error) {
+// filled returns those tables of the leftovers that hold rows. If it locks, within a
+// transaction that may drop the others, nobody fills them meanwhile. It leaves alone what
+// only has the name of a table: to read a view runs code of others.
+func filled(ctx context.Context, conn *pgconn.PgConn, schemaName string, leftovers schema.Shape, locks bool) ([]string, error) {
 	tables := slices.DeleteFunc(leftovers.Names("table"), func(table string) bool { return leftovers["table "+table] != "" })
 	if len(tables) == 0 {
 		return nil, nil
 	}
-	if conn.TxStatus() == 'T' {
+	if locks && conn.TxStatus() == 'T' {
 		if _, err := postgres.Exec(ctx, conn, lockSQL(qualified(schemaName, tables))); err != nil {
 			return nil, fmt.Errorf("lock tables of a newer release: %w", err)
 		}

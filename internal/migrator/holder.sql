@@ -36,6 +36,7 @@ FROM pg_locks AS l
 LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE l.locktype = 'advisory'
     AND l.granted
+    AND l.objsubid = 1 -- of one bigint, not of two integers
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (l.classid::bigint << 32 | l.objid::bigint) = {{lock}}
 LIMIT 1

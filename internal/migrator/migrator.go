@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/golang-migrate/migrate/v4"
@@ -42,6 +43,7 @@ type Migrator struct {
 	config config.Config
 	log    *slog.Logger
 	logged bool                 // whether the log says where the database was found
+	saying sync.Mutex           // for what follows
 	said   map[string]time.Time // when the log last had each message that comes again and again
 
 	furthest int // how many steps any attempt has got through

@@ -237,7 +237,7 @@ func questionsOf(m *Migrator) []question {
 				[]string{"schemas", "AccessExclusiveLock", "4712", "psql", "active", null, null, null, null, null, null, null, idle})
 		}},
 		fixed(canWriteSQL, false, tableOf([]string{"transaction_read_only"}, []string{"off"})),
-		fixed(strings.ToUpper(canWriteSQL[:5])+canWriteSQL[5:], false, tableOf([]string{"transaction_read_only"}, []string{"off"})), // our own
+		fixed("SELECT pg_catalog.pg_is_in_recovery()", false, tableOf([]string{"pg_is_in_recovery"}, []string{"f"})), // our own
 		fixed(isStandbySQL, false, tableOf([]string{"pg_is_in_recovery"}, []string{"f"})),
 		fixed(" AS pephub_migrate_stage;", true, tableOf([]string{"pephub_migrate_stage"}, []string{"a stage"})),
 		done("INSERT INTO public.schema_migrations (version, dirty) VALUES ", "INSERT 0 1", func(d *session) { d.now.recorded = true }),
@@ -341,7 +341,7 @@ func (s *fakeServer) serve(conn net.Conn) {
 		if !ok {
 			continue // what a client may send after an answer that asks for more
 		}
-		if first && (strings.HasSuffix(strings.ToLower(query.String), canWriteSQL) || query.String == isStandbySQL) {
+		if first && (query.String == canWriteSQL || strings.HasSuffix(query.String, "SELECT pg_catalog.pg_is_in_recovery()") || query.String == isStandbySQL) {
 			script = s.watched
 		}
 		if !s.answer(conn, session, query.String, script) {

@@ -89,6 +89,15 @@ func (m *Migrator) lockTimeout() time.Duration {
 	return max(time.Millisecond, min(m.config.LockTimeout, m.config.WaitTimeout))
 }
 
+// idleTimeout is how long the server lets a transaction wait for its client. Whoever runs
+// a plan may take the time to look before the commit.
+func (m *Migrator) idleTimeout() string {
+	if m.config.Action == config.Plan {
+		return "0"
+	}
+	return "30s"
+}
+
 // settingsSQL makes the settings that hold until the end of the transaction, whatever the
 // role or the database is set to.
 func (m *Migrator) settingsSQL() string {
@@ -99,7 +108,7 @@ func (m *Migrator) settingsSQL() string {
 		"transaction_timeout": "0", // PostgreSQL 17
 		// A run that is frozen is not to keep PEPhub out. It never thinks that long
 		// between two messages.
-		"idle_in_transaction_session_timeout": "30s",
+		"idle_in_transaction_session_timeout": m.idleTimeout(),
 		// A row that a policy hides must be an error, not a row that is left behind.
 		"row_security":                "off",
 		"client_min_messages":         "notice",
@@ -137,6 +146,8 @@ func (m *Migrator) settingsSQL() string {
 const sayEvery = 10 * time.Second
 
 func (m *Migrator) sayWaiting(message string, line ...any) {
+	m.saying.Lock() // the watcher says things too
+	defer m.saying.Unlock()
 	if time.Since(m.said[message]) >= sayEvery {
 		m.said[message] = time.Now()
 		m.log.Info(message, line...)
@@ -259,8 +270,11 @@ func (m *Migrator) commit(ctx context.Context, conn *pgconn.PgConn) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
 	results, err := postgres.Exec(ctx, conn, "COMMIT")
-	if err != nil {
+	if err != nil && postgres.IsAnswer(err) {
 		return fmt.Errorf("%w: commit: %w", ErrStep, err)
+	}
+	if err != nil {
+		return fmt.Errorf("commit: %w", err) // whose outcome is not known
 	}
 	var tag string
 	if len(results) > 0 {

@@ -196,7 +196,7 @@ func (m *Migrator) decide(ctx context.Context, conn *pgconn.PgConn, u upgrade, a
 			return u, err
 		}
 	}
-	full, err := filled(ctx, conn, u.db.Schema, u.at.leftovers)
+	full, err := filled(ctx, conn, u.db.Schema, u.at.leftovers, true)
 	if err != nil {
 		return u, err
 	}

@@ -118,7 +118,7 @@ func (w *watcher) run(ctx context.Context, every time.Duration) {
 		if err == nil {
 			seen, err = w.look(ctx, conn)
 		}
-		if err == nil || postgres.IsAnswer(err) {
+		if !postgres.IsSilence(err) {
 			heard = time.Now()
 		}
 		if err != nil {

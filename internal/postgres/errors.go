@@ -186,6 +186,12 @@ func IsCatalogChange(err error) bool {
 // connection that failed.
 func IsAnswer(err error) bool { return sqlState(err) != "" }
 
+// IsSilence reports whether a connection could not be made, and nothing has answered that
+// says why.
+func IsSilence(err error) bool {
+	return errors.As(err, new(*pgconn.ConnectError)) && !IsAnswer(err) && !errors.Is(err, pgconn.ErrReadOnlyConnection)
+}
+
 // IsUnable reports whether the server has answered that it cannot do what it should just
 // now, or for a reason of its own: out of resources, an operator's intervention, a system
 // or internal error.

@@ -145,9 +145,10 @@ func prepare(config *pgconn.Config, primary bool) *pgconn.Config {
 	return config
 }
 
-// canWrite returns an error for a connection to a standby.
+// canWrite returns an error for a connection to a standby. That a role's transactions are
+// read-only by default is no matter.
 func canWrite(ctx context.Context, conn *pgconn.PgConn) error {
-	results, err := Exec(ctx, conn, NoticeLossSQL(conn)+";\nSHOW transaction_read_only")
+	results, err := Exec(ctx, conn, NoticeLossSQL(conn)+";\nSELECT pg_catalog.pg_is_in_recovery()")
 	if err != nil {
 		return err
 	}
@@ -155,7 +156,7 @@ func canWrite(ctx context.Context, conn *pgconn.PgConn) error {
 	if len(last) == 0 || len(last[0].Rows) != 1 || len(last[0].Rows[0]) != 1 {
 		return fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF)
 	}
-	if string(last[0].Rows[0][0]) == "on" {
+	if string(last[0].Rows[0][0]) == "t" {
 		return pgconn.ErrReadOnlyConnection
 	}
 	return nil
