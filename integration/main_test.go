@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -215,17 +216,22 @@ func readFile(t testing.TB, path string) string {
 // environment leads to a database on the server; more is set on top, and a variable set
 // to "" is taken out.
 func environment(database string, more ...string) map[string]string {
-	env := map[string]string{
+	return with(map[string]string{
 		"POSTGRES_HOST": "db", "POSTGRES_DB": database, "POSTGRES_USER": superuser, "POSTGRES_PASSWORD": password,
 		"WAIT_TIMEOUT": "10s",
-	}
+	}, more...)
+}
+
+// with returns an environment with more on top; a variable set to "" is taken out.
+func with(env map[string]string, more ...string) map[string]string {
+	all := maps.Clone(env)
 	for i := 0; i < len(more); i += 2 {
-		env[more[i]] = more[i+1]
+		all[more[i]] = more[i+1]
 		if more[i+1] == "" {
-			delete(env, more[i])
+			delete(all, more[i])
 		}
 	}
-	return env
+	return all
 }
 
 // result is how a run of the image ended.

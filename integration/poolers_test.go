@@ -220,18 +220,3 @@ func refusedBehind(t *testing.T, p pooler, through map[string]string) {
 		}
 	}
 }
-
-// with returns an environment with more on top; a variable set to "" is taken out.
-func with(env map[string]string, more ...string) map[string]string {
-	all := map[string]string{}
-	for name, value := range env {
-		all[name] = value
-	}
-	for i := 0; i < len(more); i += 2 {
-		all[more[i]] = more[i+1]
-		if more[i+1] == "" {
-			delete(all, more[i])
-		}
-	}
-	return all
-}

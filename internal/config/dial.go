@@ -102,12 +102,19 @@ func (s settings) lookup(server *pgconn.Config) error {
 	return nil
 }
 
+// ways returns the ways in which a connection is tried, in order: for each host one, or
+// one with TLS and one without.
+func ways(server *pgconn.Config) []*pgconn.FallbackConfig {
+	first := &pgconn.FallbackConfig{Host: server.Host, Port: server.Port, TLSConfig: server.TLSConfig}
+	return append([]*pgconn.FallbackConfig{first}, server.Fallbacks...)
+}
+
 // hostsOf returns the hosts of a configuration, in order. One that pgconn tries with TLS
 // and without stands there once.
 func hostsOf(server *pgconn.Config) []string {
-	last := &pgconn.FallbackConfig{Host: server.Host, Port: server.Port, TLSConfig: server.TLSConfig}
-	hosts := []string{last.Host}
-	for _, next := range server.Fallbacks {
+	var last *pgconn.FallbackConfig
+	var hosts []string
+	for _, next := range ways(server) {
 		if last != nil && next.Host == last.Host && next.Port == last.Port && (next.TLSConfig == nil) != (last.TLSConfig == nil) {
 			last = nil // the pair is complete
 			continue

@@ -119,16 +119,12 @@ func reason(err error) string {
 
 // valueOrFile returns value, or else the content of the file that the variable name
 // points to, without the newline that editors and "kubectl create secret" leave at its
-// end. Its errors do not hold the path: somebody may have put the secret itself there.
+// end.
 func valueOrFile(value, name, path string) (string, error) {
 	if value != "" || path == "" {
 		return value, nil
 	}
 	content, err := readSecret(path)
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		err = pathErr.Err
-	}
 	switch {
 	case errors.Is(err, syscall.EISDIR):
 		return "", fmt.Errorf("%s points to a folder; Docker makes one where the file to be mounted is missing on the host", name)
@@ -147,14 +143,25 @@ func valueOrFile(value, name, path string) (string, error) {
 	return value, nil
 }
 
-// readSecret reads one byte more than a secret may have, if there are as many.
+// readSecret reads one byte more than a secret may have, if there are as many. Its errors
+// do not hold the path: somebody may have put the secret itself there.
 func readSecret(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, withoutPath(err)
 	}
 	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, maxSecretSize+1))
+	content, err := io.ReadAll(io.LimitReader(file, maxSecretSize+1))
+	return content, withoutPath(err)
+}
+
+// withoutPath takes the path out of an error of the file system.
+func withoutPath(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
 }
 
 // fromURL parses a connection URL or libpq keywords. A malformed one is never repeated,
@@ -232,11 +239,7 @@ func serviceOf(connection string) (map[string]string, error) {
 	file := cmp.Or(keywordIn(connection, "servicefile"), os.Getenv("PGSERVICEFILE"), filepath.Join(os.Getenv("HOME"), ".pg_service.conf"))
 	services, err := pgservicefile.ReadServicefile(file)
 	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err
-		}
-		return nil, fmt.Errorf("the service file cannot be read: %w", err)
+		return nil, fmt.Errorf("the service file cannot be read: %w", withoutPath(err))
 	}
 	service, err := services.GetService(name)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,7 +53,8 @@ func (env environment) secure(server *pgconn.Config, more settings) error {
 		return errors.New("certificates of authorities and revocation lists (POSTGRES_SSLROOTCERT_PEM, sslcrl) " +
 			"have an effect only if the server's certificate is verified: set PGSSLMODE=verify-full, or verify-ca")
 	}
-	for _, config := range tlsConfigs(server) {
+	for _, way := range ways(server) {
+		config := way.TLSConfig
 		if config == nil {
 			continue
 		}
@@ -77,26 +77,13 @@ func (env environment) secure(server *pgconn.Config, more settings) error {
 	return nil
 }
 
-// tlsConfigs returns the ways in which each host is connected to, nil for one without TLS.
-func tlsConfigs(server *pgconn.Config) iter.Seq2[string, *tls.Config] {
-	return func(yield func(string, *tls.Config) bool) {
-		if !yield(server.Host, server.TLSConfig) {
-			return
-		}
-		for _, fallback := range server.Fallbacks {
-			if !yield(fallback.Host, fallback.TLSConfig) {
-				return
-			}
-		}
-	}
-}
-
 // verifies reports whether every connection checks that the server's certificate was
 // signed by an authority. pgconn does so itself for sslmode=verify-ca, with crypto/tls's
 // own check turned off.
 func verifies(server *pgconn.Config) bool {
-	for host, config := range tlsConfigs(server) {
-		if strings.HasPrefix(host, "/") {
+	for _, way := range ways(server) {
+		config := way.TLSConfig
+		if strings.HasPrefix(way.Host, "/") {
 			continue // a socket has no TLS
 		}
 		if config == nil || config.InsecureSkipVerify && config.VerifyPeerCertificate == nil {

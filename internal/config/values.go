@@ -1,9 +1,7 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -40,9 +38,7 @@ func checkValues(names map[string]bool) (warnings []string, err error) {
 		}
 	}
 	if file := os.Getenv("PGPASSFILE"); file != "" {
-		var pathErr *fs.PathError
-		if _, err := readSecret(file); errors.As(err, &pathErr) {
-			err = pathErr.Err // without the path: it may be a line of such a file
+		if _, err := readSecret(file); err != nil {
 			warnings = append(warnings, fmt.Sprintf("PGPASSFILE has no effect: %v (this program runs as user %d)", err, os.Getuid()))
 		}
 	}
@@ -86,7 +82,7 @@ func nearMisses(names map[string]bool) []string {
 			continue
 		}
 		for _, ours := range slices.Sorted(maps.Keys(names)) {
-			if distance(name, ours) <= 2 {
+			if within(name, ours, 2) {
 				warnings = append(warnings, fmt.Sprintf("%s is not a variable of this program and has no effect; is it meant to be %s?", name, ours))
 				break
 			}
@@ -96,34 +92,19 @@ func nearMisses(names map[string]bool) []string {
 	return warnings
 }
 
-// distance is the number of letters to insert, delete, replace or swap with the next one
-// that lead from a to b (the optimal string alignment distance). It returns 3 for names
-// whose lengths alone say so.
-func distance(a, b string) int {
-	if len(a)-len(b) > 2 || len(b)-len(a) > 2 {
-		return 3
+// within reports whether so many letters to insert, delete, replace or swap with the next
+// one lead from a to b, or fewer.
+func within(a, b string, edits int) bool {
+	for a != "" && b != "" && a[0] == b[0] {
+		a, b = a[1:], b[1:]
 	}
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		rows[i][0] = i
-		for j := range rows[i] {
-			if i == 0 {
-				rows[i][j] = j
-				continue
-			}
-			if j == 0 {
-				continue
-			}
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
-		}
+	if a == "" || b == "" {
+		return len(a)+len(b) <= edits
 	}
-	return rows[len(a)][len(b)]
+	if edits == 0 {
+		return false
+	}
+	swapped := len(a) > 1 && len(b) > 1 && a[0] == b[1] && a[1] == b[0]
+	return swapped && within(a[2:], b[2:], edits-1) ||
+		within(a[1:], b, edits-1) || within(a, b[1:], edits-1) || within(a[1:], b[1:], edits-1)
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"pephub-migrate/internal/schema"
+	"pephub-migrate/internal/postgres"
 )
 
 // attachedSQL is the query for what operators have attached to PEPhub's tables: the
@@ -373,7 +373,7 @@ func obstacles(attachments []attachment, schema string) []Obstacle {
 
 // parseAttached returns the attachments that the result of attached.sql holds.
 func parseAttached(result *pgconn.Result) ([]attachment, error) {
-	rows, err := schema.Rows(result, 9)
+	rows, err := postgres.Rows(result, 9)
 	if err != nil {
 		return nil, err
 	}

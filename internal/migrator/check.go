@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
@@ -85,7 +84,7 @@ func (m *Migrator) confirm(ctx context.Context, conn *pgconn.PgConn, err error) 
 	if errors.Is(err, ErrUnrecognised) && postgres.IsAnswer(err) {
 		return err // it is no PostgreSQL
 	}
-	found := inFull(err) + m.seen.Shape.String() + m.seen.Recorded + m.seen.Alembic
+	found := inFull(err) + fingerprint(m.seen.Shape, m.seen.Recorded, m.seen.Alembic, m.seen.Oldest)
 	if m.unconfirmed != found {
 		m.unconfirmed = found
 		if !m.standsStill(ctx, conn) {
@@ -110,7 +109,7 @@ func (m *Migrator) standsStill(ctx context.Context, conn *pgconn.PgConn) bool {
 			return false
 		}
 		db, err := m.glance(ctx, conn, m.reader)
-		if err != nil || !maps.Equal(db.Shape, m.seen.Shape) || db.Recorded != m.seen.Recorded || db.Alembic != m.seen.Alembic {
+		if err != nil || !db.Same(m.seen) {
 			return false
 		}
 	}

@@ -34,9 +34,5 @@ SELECT
     END AS doing
 FROM pg_locks AS l
 LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
-WHERE l.locktype = 'advisory'
-    AND l.granted
-    AND l.objsubid = 1 -- of one bigint, not of two integers
-    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND (l.classid::bigint << 32 | l.objid::bigint) = {{lock}}
+WHERE {{is_held}}
 LIMIT 1

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pephub-migrate/internal/postgres"
 	"pephub-migrate/internal/schema"
 )
 
@@ -45,18 +46,18 @@ func (m *Migrator) tableSizes(ctx context.Context, conn *pgconn.PgConn, db schem
 	}
 	sizes := map[string]tableSize{}
 	for i, table := range tables {
-		size, err := schema.Row(results[2*i], 2)
+		size, err := postgres.Row(results[2*i], 2)
 		if err != nil {
 			return nil, err
 		}
-		explained, err := schema.Row(results[2*i+1], 1)
+		explained, err := postgres.Row(results[2*i+1], 1)
 		if err != nil {
 			return nil, err
 		}
 		guess := plannersRows.FindSubmatch(explained[0])
 		bytes, err := strconv.ParseInt(string(size[0]), 10, 64)
 		if err != nil || guess == nil {
-			return nil, fmt.Errorf("look at the size of table %s: %w", table, schema.ErrHalf)
+			return nil, fmt.Errorf("look at the size of table %s: %w", table, postgres.ErrHalf)
 		}
 		rows := "about " + string(guess[1])
 		if size[1] != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -58,9 +57,9 @@ func (m *Migrator) begin(ctx context.Context, conn *pgconn.PgConn) (db schema.Da
 	}
 	const lockResult = 2
 	if len(results) <= lockResult {
-		return db, "", Outcome{}, fmt.Errorf("begin: %w", schema.ErrHalf)
+		return db, "", Outcome{}, fmt.Errorf("begin: %w", postgres.ErrHalf)
 	}
-	lock, err := schema.Row(results[lockResult], 2)
+	lock, err := postgres.Row(results[lockResult], 2)
 	if err != nil {
 		return db, "", Outcome{}, fmt.Errorf("begin: %w", err)
 	}
@@ -161,12 +160,22 @@ type holder struct {
 	doing                             string // prepared, unable, idle, waiting or working
 }
 
+// isHeldSQL is the condition on a row l of pg_locks that it is the lock, held in this
+// database. An objsubid of 1 says that the key is one bigint, not two integers.
+func isHeldSQL() string {
+	return fmt.Sprintf(`l.locktype = 'advisory'
+    AND l.granted
+    AND l.objsubid = 1
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND (l.classid::bigint << 32 | l.objid::bigint) = %d`, int64(lockKey))
+}
+
 //go:embed holder.sql
 var holderQuery string
 
 // holderSQL returns the query for a holder, if there is one.
 func (m *Migrator) holderSQL() string {
-	return strings.ReplaceAll(schema.Fill(holderQuery, m.steps.snapshots()), "{{lock}}", strconv.FormatInt(lockKey, 10))
+	return strings.ReplaceAll(schema.Fill(holderQuery, m.steps.snapshots()), "{{is_held}}", isHeldSQL())
 }
 
 // findHolder returns who has the lock, or nil if nobody has.
@@ -243,14 +252,15 @@ func (m *Migrator) stillBusy() (Outcome, error) {
 func (m *Migrator) queue(ctx context.Context, conn *pgconn.PgConn) (Outcome, error) {
 	ctx, cancel := m.briefly(ctx)
 	defer cancel()
-	rows, err := schema.AskTable(ctx, conn, 2, tryLockSQL())
+	results, err := schema.Ask(ctx, conn, tryLockSQL())
 	if err != nil {
 		return Outcome{}, passing(fmt.Errorf("try the lock: %w", err))
 	}
-	if len(rows) == 0 {
-		return Outcome{}, fmt.Errorf("try the lock: %w", schema.ErrHalf)
+	lock, err := postgres.Row(results[0], 2)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("try the lock: %w", err)
 	}
-	if string(rows[0][0]) == "t" {
+	if string(lock[0]) == "t" {
 		m.behind = false
 		return Outcome{}, nil
 	}

@@ -126,14 +126,14 @@ func (m *Migrator) prepare(ctx context.Context, conn *pgconn.PgConn, db schema.D
 		return u, passing(fmt.Errorf("look at the tables under a lock: %w", err))
 	}
 	if len(results) < len(queries) {
-		return u, fmt.Errorf("look at the tables under a lock: %w", schema.ErrHalf)
+		return u, fmt.Errorf("look at the tables under a lock: %w", postgres.ErrHalf)
 	}
 	answers := results[len(results)-len(queries):]
 	again, err := m.reader.Parse(results[:len(results)-len(queries)])
 	if err != nil {
 		return u, err
 	}
-	if !maps.Equal(again.Shape, db.Shape) || again.Recorded != db.Recorded || again.Alembic != db.Alembic {
+	if !again.Same(db) {
 		return u, errChanged
 	}
 	u.guarded = true // decide looks at no row before it has read the answer to plantedSQL(true)
@@ -277,10 +277,10 @@ func (m *Migrator) takenSQL(u upgrade) string {
 	names := map[string]bool{}
 	for _, step := range u.pending {
 		for object, definition := range step.Shape {
-			kind, name, _ := strings.Cut(object, " ")
+			kind, name := schema.KindAndName(object)
 			isKey := kind == "constraint" && (strings.HasPrefix(definition, "primary key") || strings.HasPrefix(definition, "unique"))
 			if _, there := u.db.Shape[object]; !there && (kind == "sequence" || isKey) {
-				names[name[strings.LastIndexByte(name, '.')+1:]] = true
+				names[name] = true
 			}
 		}
 	}
@@ -354,7 +354,7 @@ LIMIT 100`, strings.TrimPrefix(row, " || "), name, u.db.Schema+"."+table))
 func parseObstacles(results []*pgconn.Result) ([]Obstacle, error) {
 	var found []Obstacle
 	for _, result := range results {
-		rows, err := schema.Rows(result, 2)
+		rows, err := postgres.Rows(result, 2)
 		if err != nil {
 			return nil, err
 		}

@@ -5,7 +5,6 @@ import (
 	_ "embed" // for watch.sql
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -40,7 +39,7 @@ var watchQuery string
 // session: one row, whose columns are the keys of a line of log, with NULL for those that
 // do not apply, or none if the server does not know of it. The first is waits_for.
 func watchSQL(session string) string {
-	return strings.NewReplacer("{{pid}}", session, "{{lock}}", strconv.FormatInt(lockKey, 10)).Replace(watchQuery)
+	return strings.NewReplacer("{{pid}}", session, "{{is_held}}", isHeldSQL()).Replace(watchQuery)
 }
 
 // errGone is why a transaction is given up whose answer cannot come any more. It is worth
@@ -177,7 +176,7 @@ func (w *watcher) look(ctx context.Context, conn *pgconn.PgConn) (sighting, erro
 		return sighting{}, err
 	}
 	keys := results[0].FieldDescriptions
-	rows, err := schema.Rows(results[0], len(keys))
+	rows, err := postgres.Rows(results[0], len(keys))
 	if err != nil || len(rows) == 0 {
 		return sighting{gone: err == nil}, err
 	}

@@ -40,9 +40,5 @@ LEFT JOIN LATERAL (
 ) AS p ON true
 LEFT JOIN pg_stat_progress_create_index AS i ON i.pid = l.pid
 WHERE l.pid = {{pid}}
-    AND l.locktype = 'advisory'
-    AND l.granted
-    AND l.objsubid = 1 -- of one bigint, not of two integers
-    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND (l.classid::bigint << 32 | l.objid::bigint) = {{lock}}
+    AND {{is_held}}
 LIMIT 1

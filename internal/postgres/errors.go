@@ -93,7 +93,7 @@ func judgeWorking(err *pgconn.PgError) verdict {
 			return refuses
 		}
 	}
-	switch err.Code[:min(2, len(err.Code))] {
+	switch class(err.Code) {
 	case connectionException: // of a pooler, which connects when there is something to do
 		return judgePooler(err.Message)
 	case invalidAuthorization, invalidCatalogName, invalidSchemaName:
@@ -138,7 +138,7 @@ func judgeAnswer(err *pgconn.PgError) verdict {
 	case insufficientPrivilege, notAccepting, databaseDropped:
 		return refuses
 	}
-	switch err.Code[:min(2, len(err.Code))] {
+	switch class(err.Code) {
 	case invalidAuthorization, invalidCatalogName, invalidSchemaName,
 		procedureRaised: // by a login trigger
 		return refuses
@@ -196,8 +196,7 @@ func IsSilence(err error) bool {
 // now, or for a reason of its own: out of resources, an operator's intervention, a system
 // or internal error.
 func IsUnable(err error) bool {
-	code := sqlState(err)
-	return slices.Contains([]string{"53", "54", "57", "58", "F0", "XX"}, code[:min(2, len(code))])
+	return slices.Contains([]string{"53", "54", "57", "58", "F0", "XX"}, class(sqlState(err)))
 }
 
 // IsClassified reports whether Do knows what to do about an error by itself.
@@ -226,20 +225,19 @@ func isBusy(err error) bool {
 
 // classify adds the class of an error that no retry cures, if it has one.
 func classify(err error, config *pgconn.Config) error {
-	class := map[verdict]error{refuses: ErrRefused, invalid: ErrParameter}[judge(err)]
-	if class == nil {
+	kind := map[verdict]error{refuses: ErrRefused, invalid: ErrParameter}[judge(err)]
+	if kind == nil {
 		return err
 	}
 	if config != nil && config.Password == "" && isWrongPassword(err) {
-		return fmt.Errorf("%w: no password is set (POSTGRES_PASSWORD): %w", class, brief(err))
+		return fmt.Errorf("%w: no password is set (POSTGRES_PASSWORD): %w", kind, brief(err))
 	}
-	return fmt.Errorf("%w: %w", class, brief(err))
+	return fmt.Errorf("%w: %w", kind, brief(err))
 }
 
 // isWrongPassword recognises a server that does not take the password, or wants one.
 func isWrongPassword(err error) bool {
-	code := sqlState(err)
-	return slices.Contains([]string{invalidAuthorization, connectionException, internalError}, code[:min(2, len(code))])
+	return slices.Contains([]string{invalidAuthorization, connectionException, internalError}, class(sqlState(err)))
 }
 
 // abridged is an error that is said in other words than its own.
@@ -385,6 +383,9 @@ func reason(err error) string {
 	}
 	return "connection lost"
 }
+
+// class returns the class of a SQLSTATE, which a server may have sent too short.
+func class(code string) string { return code[:min(2, len(code))] }
 
 func sqlState(err error) string {
 	var pgErr *pgconn.PgError

@@ -152,14 +152,15 @@ func canWrite(ctx context.Context, conn *pgconn.PgConn) error {
 	if err != nil {
 		return err
 	}
-	last := results[max(0, len(results)-1):]
-	if len(last) == 0 || len(last[0].Rows) != 1 || len(last[0].Rows[0]) != 1 {
-		return fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF)
+	last, err := Last(results, 1)
+	if err != nil {
+		return err
 	}
-	if string(last[0].Rows[0][0]) == "t" {
-		return pgconn.ErrReadOnlyConnection
+	row, err := Row(last[0], 1)
+	if err == nil && string(row[0]) == "t" {
+		err = pgconn.ErrReadOnlyConnection
 	}
-	return nil
+	return err
 }
 
 // checked makes an error of what pgconn's own checks of a connection do with half an
@@ -168,7 +169,7 @@ func checked(validate pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, conn *pgconn.PgConn) (err error) {
 		defer func() {
 			if recover() != nil {
-				err = fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF)
+				err = ErrHalf
 			}
 		}()
 		defer hangUp(ctx, conn)()
@@ -305,11 +306,9 @@ func (s *Server) attempt(ctx context.Context, deadline time.Time, work Work) (pr
 	if isReadOnly(err) {
 		s.leaveStandby()
 	}
-	if errors.Is(err, errLost) || errors.Is(err, io.ErrUnexpectedEOF) || s.conn != nil && s.conn.TxStatus() != 'I' {
-		s.close() // what comes next on it may be the rest of what was garbled
-	}
-	if s.conn != nil && s.conn.IsClosed() {
-		s.conn = nil
+	garbled := errors.Is(err, errLost) || errors.Is(err, io.ErrUnexpectedEOF) // and the rest may still be to come
+	if garbled || s.conn != nil && (s.conn.IsClosed() || s.conn.TxStatus() != 'I') {
+		s.close()
 	}
 	return progress, err
 }

@@ -189,14 +189,30 @@ func TestCancelledWhileWaiting(t *testing.T) {
 	}
 }
 
-// answer is a server that says one thing to whoever comes.
-func answer(t *testing.T, message pgproto3.BackendMessage) string {
+// begun is a server that goes on in some way once a client has said what it wants.
+func begun(t *testing.T, goOn func(*pgproto3.Backend)) string {
+	t.Helper()
 	return listen(t, func(conn net.Conn) {
 		defer conn.Close()
 		backend := pgproto3.NewBackend(conn, conn)
-		if _, err := backend.ReceiveStartupMessage(); err != nil {
-			return
+		if _, err := backend.ReceiveStartupMessage(); err == nil {
+			goOn(backend)
 		}
+	})
+}
+
+// letIn lets the client in, and waits for what it asks.
+func letIn(backend *pgproto3.Backend) {
+	backend.Send(&pgproto3.AuthenticationOk{})
+	backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+	backend.Flush()
+	backend.Receive()
+}
+
+// answer is a server that says one thing to whoever comes.
+func answer(t *testing.T, message pgproto3.BackendMessage) string {
+	t.Helper()
+	return begun(t, func(backend *pgproto3.Backend) {
 		backend.Send(message)
 		backend.Flush()
 	})
@@ -302,12 +318,7 @@ func TestRefusedHere(t *testing.T) {
 // A password that is refused is tried again if it is another one meanwhile, and the error
 // says if there is none.
 func TestPasswordIsRotated(t *testing.T) {
-	server := listen(t, func(conn net.Conn) {
-		defer conn.Close()
-		backend := pgproto3.NewBackend(conn, conn)
-		if _, err := backend.ReceiveStartupMessage(); err != nil {
-			return
-		}
+	server := begun(t, func(backend *pgproto3.Backend) {
 		backend.Send(&pgproto3.AuthenticationCleartextPassword{})
 		backend.Flush()
 		backend.SetAuthType(pgproto3.AuthTypeCleartextPassword)
@@ -320,10 +331,7 @@ func TestPasswordIsRotated(t *testing.T) {
 			backend.Flush()
 			return
 		}
-		backend.Send(&pgproto3.AuthenticationOk{})
-		backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
-		backend.Flush()
-		backend.Receive()
+		letIn(backend)
 	})
 	for last, works := range map[string]bool{"third": true, "second": false, "": false} {
 		passwords := []string{"first", "second", last}
@@ -395,16 +403,8 @@ func TestUnreachableInWords(t *testing.T) {
 // pgconn's own look at a connection must not end the program, whatever the server
 // answers.
 func TestHalfAnAnswer(t *testing.T) {
-	server := listen(t, func(conn net.Conn) {
-		defer conn.Close()
-		backend := pgproto3.NewBackend(conn, conn)
-		if _, err := backend.ReceiveStartupMessage(); err != nil {
-			return
-		}
-		backend.Send(&pgproto3.AuthenticationOk{})
-		backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
-		backend.Flush()
-		backend.Receive()
+	server := begun(t, func(backend *pgproto3.Backend) {
+		letIn(backend)
 		backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
 		backend.Flush()
 		backend.Receive()
@@ -423,17 +423,7 @@ func TestHalfAnAnswer(t *testing.T) {
 
 // What is to be confirmed is tried once more, even if the wait is over.
 func TestTriedAnyway(t *testing.T) {
-	server := listen(t, func(conn net.Conn) {
-		defer conn.Close()
-		backend := pgproto3.NewBackend(conn, conn)
-		if _, err := backend.ReceiveStartupMessage(); err != nil {
-			return
-		}
-		backend.Send(&pgproto3.AuthenticationOk{})
-		backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
-		backend.Flush()
-		backend.Receive()
-	})
+	server := begun(t, letIn)
 	config, err := pgconn.ParseConfig("postgres://user@" + server + "/db?sslmode=disable")
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed" // for the queries
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -33,6 +32,11 @@ type Database struct {
 	Alembic   string   // the revisions in alembic_version, likewise
 	Others    []string // some other tables, if none is PEPhub's
 	Elsewhere []string // other schemas that hold tables like PEPhub's, likewise
+}
+
+// Same reports whether two looks show the same shape, and the same in the version tables.
+func (d Database) Same(other Database) bool {
+	return maps.Equal(d.Shape, other.Shape) && d.Recorded == other.Recorded && d.Alembic == other.Alembic
 }
 
 // Version is the version that schema_migrations records, or 0 if it records none, or
@@ -89,7 +93,7 @@ func Fill(query string, snapshots []Shape) string {
 	known := map[string]map[string]bool{"table": {}, "index": {}, "enum": {}}
 	for _, snapshot := range snapshots {
 		for object := range snapshot {
-			kind, name := kindAndName(object)
+			kind, name := KindAndName(object)
 			if names := known[kind]; names != nil {
 				names[name] = true
 			}
@@ -143,17 +147,17 @@ func (r Reader) Parse(results []*pgconn.Result) (Database, error) {
 }
 
 func (r Reader) parse(results []*pgconn.Result) (Database, error) {
-	results, err := last(results, len(r.queries))
+	results, err := postgres.Last(results, len(r.queries))
 	if err != nil {
 		return Database{}, err
 	}
-	place, err := Row(results[0], 6)
+	place, err := postgres.Row(results[0], 6)
 	if err != nil {
 		return Database{}, err
 	}
 	database := Database{Schema: string(place[0]), Path: string(place[1]), Standby: string(place[2]) == "t", Shape: Shape{}}
 	for _, result := range results[1:] {
-		rows, err := Rows(result, 1)
+		rows, err := postgres.Rows(result, 1)
 		if err != nil {
 			return Database{}, err
 		}
@@ -200,7 +204,7 @@ func Ask(ctx context.Context, conn *pgconn.PgConn, queries ...string) ([]*pgconn
 	if err != nil {
 		return nil, err
 	}
-	return last(results, len(queries))
+	return postgres.Last(results, len(queries))
 }
 
 // AskTable runs one query as Ask does, and returns its rows, which have that many
@@ -210,7 +214,7 @@ func AskTable(ctx context.Context, conn *pgconn.PgConn, columns int, query strin
 	if err != nil {
 		return nil, err
 	}
-	return Rows(results[0], columns)
+	return postgres.Rows(results[0], columns)
 }
 
 // look sends queries in one message, behind statements that begin it. Somebody may keep a
@@ -221,39 +225,4 @@ func look(ctx context.Context, conn *pgconn.PgConn, begin, queries string) ([]*p
 		begin = message(postgres.NoticeLossSQL(conn), "SET LOCAL lock_timeout = '1s'", begin)
 	}
 	return postgres.Exec(ctx, conn, message(begin, queries))
-}
-
-// ErrHalf means that an answer is not one to the question: what speaks there is not
-// PostgreSQL, or something in between garbles it.
-var ErrHalf = fmt.Errorf("half an answer: %w", io.ErrUnexpectedEOF)
-
-// last returns that many of the last results.
-func last(results []*pgconn.Result, count int) ([]*pgconn.Result, error) {
-	if len(results) < count {
-		return nil, ErrHalf
-	}
-	return results[len(results)-count:], nil
-}
-
-// Rows returns the rows of a result, which have that many columns, or an error that is
-// worth another attempt.
-func Rows(result *pgconn.Result, columns int) ([][][]byte, error) {
-	for _, row := range result.Rows {
-		if len(row) != columns {
-			return nil, ErrHalf
-		}
-	}
-	return result.Rows, nil
-}
-
-// Row returns the first row of a result, which is to have one.
-func Row(result *pgconn.Result, columns int) ([][]byte, error) {
-	rows, err := Rows(result, columns)
-	if err == nil && len(rows) == 0 {
-		err = ErrHalf
-	}
-	if err != nil {
-		return nil, err
-	}
-	return rows[0], nil
 }

@@ -46,15 +46,16 @@ func (s Shape) String() string {
 func (s Shape) Names(kind string) []string {
 	var names []string
 	for object := range s {
-		if of, name := kindAndName(object); of == kind {
+		if of, name := KindAndName(object); of == kind {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// kindAndName takes an object apart, without the table that it belongs to.
-func kindAndName(object string) (kind, name string) {
+// KindAndName takes an object like "index table.name" apart, without the table that it
+// belongs to.
+func KindAndName(object string) (kind, name string) {
 	kind, name, _ = strings.Cut(object, " ")
 	return kind, name[strings.LastIndexByte(name, '.')+1:]
 }
